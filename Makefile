@@ -1,0 +1,48 @@
+# Needs python3 (3.11 or newer), make and a network or package cache for pip. Everything is
+# installed into .venv; each stamp file says what is installed, so a second call starts at once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: train test check format bench bench-steps clean
+
+train: .venv/core.stamp
+	$(BIN)/fastnn train $(ARGS)
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave $(ARGS)
+
+# Ratios to the usual from-scratch NumPy, and start-up times: README's figures.
+bench-steps: .venv/dev.stamp
+	$(BIN)/python -m benchmarks.compare_steps --save
+	$(BIN)/python -m benchmarks.startup --save
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+		.hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/core.stamp: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+# Dependency groups need pip 25.1, which the upgrade above provides.
+.venv/dev.stamp: .venv/core.stamp
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@

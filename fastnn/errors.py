@@ -1,0 +1,79 @@
+"""The exception tree: every error that fastnn raises on purpose, and the exit code it becomes.
+
+FastNNError
+├── ConfigError        a setting: field, value, what is allowed
+├── DataError          a data file: which, where in it, what was found, what was expected
+├── CheckpointError    a saved run: not ours, newer format, shape mismatch
+├── DeviceError        --device cuda: CuPy missing or broken, no driver, no such device
+├── TrainingDiverged   a loss stopped being finite
+├── OutputError        a result could not be written
+└── Interrupted        SIGINT or SIGTERM, after the state was saved
+
+A message says what happened, quotes the offending value and ends with what to do.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+
+
+class FastNNError(Exception):
+    """Root of the tree. `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class ConfigError(FastNNError, ValueError):
+    """A setting is outside what is allowed, or two settings contradict each other."""
+
+    exit_code = 2
+
+
+class DataError(FastNNError, ValueError):
+    """A data file is missing, malformed, or not what its name says."""
+
+    exit_code = 3
+
+
+class CheckpointError(FastNNError):
+    """A saved run cannot be read, or does not fit what it is loaded into."""
+
+    exit_code = 3
+
+
+class DeviceError(FastNNError, RuntimeError):
+    """The device that was asked for cannot be used: `problem` says why, `remedy` what mends it."""
+
+    exit_code = 4
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}. {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+class TrainingDiverged(FastNNError, FloatingPointError):
+    """The loss became infinite or NaN; the last good checkpoint is kept."""
+
+    exit_code = 5
+
+
+class OutputError(FastNNError, OSError):
+    """A file of results could not be written (full disk, read-only folder)."""
+
+
+class Interrupted(FastNNError):
+    """A signal ended the run after its state was saved; exit code 128 + signal number."""
+
+    def __init__(self, number: int, saved: str) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; {saved}")
+        self.exit_code = 128 + number
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """'; did you mean ...?' for the nearest known word, or nothing: the end of a message."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,74 @@
+"""Fixtures that the whole suite shares: devices, a world without network, small data on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastnn.backend import Backend, get_backend
+from fastnn.data.examples import Dataset, Examples
+from fastnn.errors import DeviceError
+
+REAL_DATA = os.environ.get("FASTNN_DATA")
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each device in turn; without a GPU that row is skipped and says what was missing."""
+    try:
+        return get_backend(request.param)
+    except DeviceError as error:
+        pytest.skip(f"not tested on {request.param}: {error.problem}")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test downloads anything, reads this user's cache or follows this user's settings."""
+    monkeypatch.setenv("FASTNN_OFFLINE", "1")
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+    for name in ("FASTNN_DATA", "FASTNN_DEVICE", "FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of the real data sets, where FASTNN_DATA named one when the suite started."""
+    if not REAL_DATA:
+        pytest.skip("FASTNN_DATA does not point to the real data sets")
+    return Path(REAL_DATA).resolve()
+
+
+def blobs(count: int = 300, classes: int = 3, columns: int = 12, seed: int = 0) -> Dataset:
+    """A small problem in bytes that a small network can learn: noisy copies of a row a class."""
+    rng = np.random.default_rng(seed)
+    centres = rng.integers(40, 216, (classes, columns))
+    parts = []
+    for _ in range(2):
+        labels = np.arange(count, dtype=np.int32) % classes
+        noise = rng.normal(0, 25, (count, columns))
+        inputs = np.clip(centres[labels] + noise, 0, 255).astype(np.uint8)
+        parts.append(Examples(inputs, labels))
+    names = tuple(f"class {n}" for n in range(classes))
+    return Dataset("blobs", parts[0], parts[1], names, (columns,))
+
+
+@pytest.fixture
+def blob_data() -> Dataset:
+    return blobs()
+
+
+@pytest.fixture
+def blob_file(tmp_path: Path) -> Path:
+    """The same data as an .npz that the command line can be given."""
+    data = blobs()
+    assert data.test is not None
+    path = tmp_path / "blobs.npz"
+    np.savez(
+        path,
+        x_train=data.train.inputs, y_train=data.train.labels,
+        x_test=data.test.inputs, y_test=data.test.labels,
+    )  # fmt: skip
+    return path
