@@ -1,0 +1,1 @@
+"""The network as mathematics: parameters, forward, backward, optimizers, schedules."""

@@ -1,0 +1,167 @@
+"""Each reference kernel against an independent referee, at awkward sizes too."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fastnn.backend import get_backend
+from fastnn.kernels import Kernels, kernels_for
+from fastnn.kernels.reference import Reference
+
+SIZES = [(1, 1, 1), (1, 784, 10), (7, 3, 1), (128, 20, 5), (33, 1, 9)]
+
+
+def xent(kernels, xp, z, labels, scale=1.0):
+    """softmax_xent with its buffers made here: (dz, losses)."""
+    b, c = z.shape
+    dz, losses = xp.empty_like(z), xp.empty(b, z.dtype)
+    kernels.softmax_xent(
+        dz, losses, z.copy(), labels, xp.eye(c, dtype=z.dtype), xp.empty_like(z),
+        xp.empty((b, 1), z.dtype), scale=scale,
+    )  # fmt: skip
+    return dz, losses
+
+
+def test_the_reference_satisfies_the_protocol():
+    kernels: Kernels = Reference(np)
+    assert kernels_for(get_backend("cpu")) == kernels
+
+
+@pytest.mark.parametrize(("b", "i", "o"), SIZES)
+@pytest.mark.parametrize("relu", [True, False])
+def test_affine_is_the_sum_over_inputs(backend, b, i, o, relu):
+    rng = np.random.default_rng(b * 100 + o)
+    x, w, bias = rng.normal(size=(b, i)), rng.normal(size=(i, o)), rng.normal(size=o)
+    y = backend.xp.empty((b, o))
+    kernels_for(backend).affine(*map(backend.asarray, (y, x, w, bias)), relu=relu)
+    for row, column in [(0, 0), (b - 1, o - 1)]:
+        exact = math.fsum([*(x[row] * w[:, column]), bias[column]])
+        expected = max(exact, 0.0) if relu else exact
+        assert backend.to_host(y)[row, column] == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_relu_backward_cuts_where_the_output_is_zero(backend):
+    y = backend.asarray([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
+    dy = backend.asarray([[5.0, 6.0, 7.0], [8.0, 9.0, 10.0]])
+    kernels_for(backend).relu_backward(dy, y, backend.xp.empty((2, 3), bool))
+    assert backend.to_host(dy).tolist() == [[0, 6, 0], [8, 0, 10]]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_equal_logits_cost_log_of_classes(backend, classes):
+    z, labels = backend.xp.full((4, classes), 3.0), backend.asarray(np.arange(4) % classes)
+    dz, losses = xent(kernels_for(backend), backend.xp, z, labels)
+    assert backend.to_host(losses) == pytest.approx([math.log(classes)] * 4)
+    assert backend.to_host(dz)[0, 0] == pytest.approx(1 / classes - 1)
+
+
+@pytest.mark.parametrize("size", [1e4, -1e4, 3e38])
+def test_huge_logits_stay_finite(backend, size):
+    z = backend.asarray([[size, 0.0, 0.0], [size, size, size]], np.float32)
+    dz, losses = xent(kernels_for(backend), backend.xp, z, backend.asarray([0, 2]))
+    assert np.isfinite(backend.to_host(dz)).all()
+    first = 0.0 if size > 0 else math.log(2) - size
+    assert backend.to_host(losses) == pytest.approx([first, math.log(3)], rel=1e-6, abs=1e-6)
+
+
+rows = arrays(
+    np.float64, st.tuples(st.integers(1, 6), st.integers(2, 6)), elements=st.floats(-30, 30)
+)
+
+
+@given(rows, st.integers(0, 5))
+@settings(deadline=None)
+def test_xent_agrees_with_exact_scalar_arithmetic(z, label):
+    label %= z.shape[1]
+    labels = np.full(len(z), label)
+    dz, losses = xent(Reference(np), np, z, labels, scale=0.5)
+    for row, logits in enumerate(z.tolist()):
+        top = max(logits)
+        total = math.fsum(math.exp(v - top) for v in logits)
+        assert losses[row] == pytest.approx(math.log(total) + top - logits[label], abs=1e-9)
+        for column, v in enumerate(logits):
+            slope = math.exp(v - top) / total - (column == label)
+            assert dz[row, column] == pytest.approx(0.5 * slope, abs=1e-12)
+
+
+def test_count_correct_gives_ties_to_the_first(backend):
+    z = backend.asarray([[1.0, 1.0], [1.0, 1.0], [0.0, 2.0]])
+    hits = backend.xp.empty(3, bool)
+    labels = backend.asarray([0, 1, 1], np.int32)
+    kernels_for(backend).count_correct(hits, z, labels, backend.xp.empty(3, np.int64))
+    assert backend.to_host(hits).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("offset", [None, 10.0])
+def test_gather_takes_and_scales_rows(backend, dtype, offset):
+    inputs = backend.asarray(np.arange(20).reshape(5, 4), dtype)
+    labels, rows = backend.asarray([0, 1, 2, 3, 4], np.int32), backend.asarray([4, 0, 4])
+    x, labels_out = backend.xp.empty((3, 4), np.float32), backend.xp.empty(3, np.int32)
+    kernels_for(backend).gather(
+        x, labels_out, inputs, labels, rows, backend.xp.empty((3, 4), dtype),
+        None if offset is None else backend.asarray([offset], np.float32),
+        backend.asarray([0.5], np.float32),
+    )  # fmt: skip
+    shift = offset or 0.0
+    expected = [[(v - shift) / 2 for v in row] for row in ([16, 17, 18, 19], [0, 1, 2, 3])]
+    assert backend.to_host(x).tolist() == [expected[0], expected[1], expected[0]]
+    assert backend.to_host(labels_out).tolist() == [4, 0, 4]
+
+
+def scalar_adam(p, gradients, *, lr, beta1, beta2, eps, decay=0.0, decoupled=False):
+    """Algorithm 1 of the paper for one number, step by step in plain Python."""
+    m = v = 0.0
+    for t, g in enumerate(gradients, start=1):
+        if decoupled:
+            p = p - lr * decay * p
+        else:
+            g = g + decay * p
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        m_hat = m / (1 - beta1**t)
+        v_hat = v / (1 - beta2**t)
+        p = p - lr * m_hat / (math.sqrt(v_hat) + eps)
+    return p
+
+
+@pytest.mark.parametrize("eps", [1e-8, 1e-2, 10.0])
+@pytest.mark.parametrize(("decay", "decoupled"), [(0.0, False), (0.1, False), (0.1, True)])
+def test_adam_is_algorithm_1_for_every_element(backend, eps, decay, decoupled):
+    rng = np.random.default_rng(1)
+    size, n_decay, steps = 5, 3, 12
+    start, gradients = rng.normal(size=size), rng.normal(size=(steps, size))
+    p = backend.asarray(start.copy())
+    m, v, scratch = (backend.xp.zeros(size) for _ in range(3))
+    hyper = {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": eps}
+    for t in range(steps):
+        kernels_for(backend).adam(
+            p, backend.asarray(gradients[t].copy()), m, v, scratch, step=t + 1,
+            decay=decay, n_decay=n_decay, decoupled=decoupled, **hyper,
+        )  # fmt: skip
+    for k in range(size):
+        mine = {"decay": decay if k < n_decay else 0.0, "decoupled": decoupled}
+        expected = scalar_adam(start[k], gradients[:, k].tolist(), **hyper, **mine)
+        assert backend.to_host(p)[k] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_sgd_follows_its_recurrence(backend, momentum, nesterov):
+    rng = np.random.default_rng(2)
+    start, gradients = rng.normal(size=4), rng.normal(size=(6, 4))
+    p, m, scratch = backend.asarray(start.copy()), backend.xp.zeros(4), backend.xp.zeros(4)
+    for g in gradients:
+        kernels_for(backend).sgd(
+            p, backend.asarray(g.copy()), m, scratch,
+            lr=0.1, momentum=momentum, nesterov=nesterov, decay=0.0, n_decay=0,
+        )  # fmt: skip
+    for k in range(4):
+        x, speed = start[k], 0.0
+        for g in gradients[:, k]:
+            speed = momentum * speed + g
+            x -= 0.1 * (g + momentum * speed if nesterov else speed)
+        assert backend.to_host(p)[k] == pytest.approx(x, abs=1e-13)
