@@ -1,0 +1,100 @@
+"""The form in which every reader hands over what it read, and the rules that all readers share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.errors import DataError
+
+TRAINED_ON_BYTES = "a whole number from 0 to 255, because the model was trained on bytes"
+PICTURE = 784  # so many columns that are all bytes are taken for a picture of 28 x 28
+
+
+class Part(NamedTuple):
+    """Examples of one file: inputs (N, D) uint8 or float32; labels (N,) integers, or str objects.
+
+    `shape` is one example's. Row i of the arrays is called row `first_row` + i in messages.
+    `columns` is what a header calls the label and then the features, or empty without a header.
+    """
+
+    path: Path
+    inputs: NDArray[Any]
+    labels: NDArray[Any]
+    shape: tuple[int, ...]
+    first_row: int
+    columns: tuple[str, ...] = ()
+
+
+def label_column(path: Path, width: int, names: Sequence[str], label: str | None) -> int:
+    """The place 0..width-1 of the label column; `names` is empty where there is no header."""
+    if label is None:
+        return names.index("label") if "label" in names else 0
+    if re.fullmatch(r"-?[0-9]{1,9}", label):
+        at = int(label)
+        if not -width <= at < width:
+            raise DataError(
+                f"{path}: label column {label}: found {width} columns, "
+                f"expected a number from {-width} to {width - 1}"
+            )
+        return at % width
+    if not names:
+        raise DataError(
+            f"{path}: label column {label!r}: found no header row to look it up in, "
+            "expected a column number such as 0 or -1"
+        )
+    if names.count(label) != 1:
+        raise DataError(
+            f"{path}: row 1: found {names.count(label)} columns called {label!r}, expected one; "
+            f"the columns are {shortened(', '.join(names))}"
+        )
+    return names.index(label)
+
+
+def are_bytes(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of the values are whole numbers from 0 to 255."""
+    whole: NDArray[np.bool_] = (values >= 0) & (values <= 255) & (values == np.floor(values))
+    return whole
+
+
+def as_bytes(values: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """The values as uint8 if all of them are whole numbers from 0 to 255, else None."""
+    if values.dtype == np.uint8:
+        return values
+    return values.astype(np.uint8) if are_bytes(values).all() else None
+
+
+def number(cell: str) -> float | None:
+    """The number that NumPy's C parser would read in this cell, or None."""
+    if "_" in cell or not cell.strip().isascii():
+        return None
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a label stands for, also in "3.0" and "07", or None."""
+    value = number(text)
+    if value is None or not value.is_integer():
+        return None
+    return int(text) if re.fullmatch("[-+]?[0-9]+", text) else int(value)
+
+
+def picture_shape(inputs: NDArray[Any]) -> tuple[int, ...]:
+    """One example's shape: a square picture if (N, D) bytes allow one, else (D,)."""
+    columns = inputs.shape[1]
+    side = round(columns**0.5)
+    return (side, side) if inputs.dtype == np.uint8 and side * side == columns else (columns,)
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """Text of a file as a message may show it: printable, and at most so many characters."""
+    shown = text if text.isprintable() else repr(text)
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
