@@ -1,0 +1,90 @@
+"""Shuffled, scaled mini-batches gathered into one reused buffer on the device.
+
+The order of an epoch depends on (seed, epoch) alone, so a run may start again at any batch of any
+epoch and meet the same examples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastnn.backend import Array, Backend
+from fastnn.data.examples import Examples
+from fastnn.data.scaling import Scaling
+from fastnn.errors import ConfigError
+from fastnn.kernels import Kernels, kernels_for
+from fastnn.rng import Stream, generator
+
+
+class Batch(NamedTuple):
+    """Scaled inputs x (B, D) and labels (B,): views that the next batch overwrites."""
+
+    x: Array
+    labels: Array
+
+
+class Batches:
+    """The examples of one part, resident on `backend`, served `batch_size` rows at a time.
+
+    With a `seed` each epoch has its own order; without, rows come as they are. The last batch is
+    smaller where the division leaves a remainder.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        scaling: Scaling,
+        backend: Backend,
+        *,
+        seed: int | None = None,
+        kernels: Kernels | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size: {batch_size} must be at least 1")
+        self.count: int = len(examples.inputs)
+        columns = examples.inputs.shape[1]
+        self.batch_size = min(batch_size, self.count)
+        self.backend = backend
+        self.seed = seed
+        self._kernels = kernels_for(backend) if kernels is None else kernels
+        self._inputs = backend.asarray(examples.inputs)
+        # As int64 they index without a conversion, which would allocate in every step.
+        self._labels = backend.asarray(examples.labels, np.int64)
+        self._offset = None if scaling.offset is None else backend.asarray(scaling.offset, dtype)
+        self._factor = backend.asarray(scaling.factor, dtype)
+        self._x = backend.xp.empty((self.batch_size, columns), dtype)
+        self._labels_out = backend.xp.empty(self.batch_size, self._labels.dtype)
+        self._raw = backend.xp.empty((self.batch_size, columns), self._inputs.dtype)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return math.ceil(self.count / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+    def order(self, epoch: int) -> Array:
+        """Row numbers (N,) in the order of this epoch, on the host."""
+        if self.seed is None:
+            return np.arange(self.count)
+        return generator(self.seed, Stream.ORDER, epoch).permutation(self.count)
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from batch number `start` on."""
+        order = self.backend.asarray(self.order(epoch))
+        for first in range(start * self.batch_size, self.count, self.batch_size):
+            rows = order[first : first + self.batch_size]
+            b = len(rows)
+            x, labels = self._x[:b], self._labels_out[:b]
+            self._kernels.gather(
+                x, labels, self._inputs, self._labels, rows, self._raw[:b],
+                self._offset, self._factor,
+            )  # fmt: skip
+            yield Batch(x, labels)
