@@ -1,0 +1,202 @@
+"""Every setting of a training run: its default, its allowed range and its one-line description.
+
+Nothing else holds a default: the command line and the library read them here. Standard library
+only, so that `fastnn --help` needs no NumPy.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fastnn.errors import ConfigError, did_you_mean
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "step", "cosine", "one-cycle", "plateau")
+SCALINGS = ("unit", "standard")
+_EXPECTED = {
+    "int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "text",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a field is for and which values it takes."""
+
+    about: str
+    at_least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def allowed(self) -> str:
+        """The rule in words, for an error message."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        bounds = [
+            f"{words} {bound:g}"
+            for words, bound in (
+                ("at least", self.at_least),
+                ("above", self.above),
+                ("below", self.below),
+            )
+            if bound is not None
+        ]
+        return " and ".join(bounds)
+
+    def admits(self, value: Any) -> bool:
+        if self.choices:
+            return value in self.choices
+        return not (
+            (self.at_least is not None and not value >= self.at_least)
+            or (self.above is not None and not value > self.above)
+            or (self.below is not None and not value < self.below)
+        )
+
+
+def setting(default: Any, about: str, **rule: Any) -> Any:
+    """A dataclass field with its rule."""
+    return field(default=default, metadata={"rule": Rule(about, **rule)})
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """A complete, checked description of a run; a bad value is a `ConfigError` naming the field."""
+
+    dataset: str = setting("auto", "named data set or path: see `fastnn data list`")
+    data_dir: str | None = setting(None, "folder that holds the named data set")
+    test_data: str | None = setting(None, "second file (.csv, .npz, .npy) with the test part")
+    label: str | None = setting(None, "label column of a table, by name or number")
+    limit_train: int = setting(0, "use only this many training examples; 0 for all", at_least=0)
+    val: float = setting(
+        0.1, "share of the training part held out for validation; 0 for none", at_least=0, below=1
+    )
+    scaling: str = setting("unit", "input scaling, to [0, 1] or to mean 0, std 1", choices=SCALINGS)
+    hidden: tuple[int, ...] = setting((512, 256), "widths of the hidden layers", at_least=1)
+    epochs: int = setting(10, "passes over the training part", at_least=0)
+    batch_size: int = setting(128, "examples per step", at_least=1)
+    optimizer: str = setting("adam", "update rule", choices=OPTIMIZERS)
+    learning_rate: float = setting(1e-3, "step size; the peak where a schedule changes it", above=0)
+    momentum: float = setting(0.0, "momentum of sgd", at_least=0, below=1)
+    nesterov: bool = setting(False, "Nesterov's form of sgd's momentum")
+    beta1: float = setting(0.9, "decay of adam's first moment", at_least=0, below=1)
+    beta2: float = setting(0.999, "decay of adam's second moment", at_least=0, below=1)
+    eps: float = setting(1e-8, "adam's epsilon, outside the root", above=0)
+    weight_decay: float = setting(
+        0.0, "decay of weight matrices: L2 in adam and sgd, decoupled in adamw", at_least=0
+    )
+    schedule: str = setting("constant", "learning rate over the steps", choices=SCHEDULES)
+    warmup: int = setting(0, "epochs of linear warm-up (cosine)", at_least=0)
+    schedule_every: int = setting(
+        5, "epochs between cuts (step), or waited for progress (plateau)", at_least=1
+    )
+    schedule_factor: float = setting(
+        0.1, "what a cut multiplies the rate with (step, plateau)", above=0, below=1
+    )
+    patience: int = setting(
+        0, "stop after this many epochs without a better validation; 0 never", at_least=0
+    )
+    seed: int = setting(0, "seed of weights, split and order", at_least=0)
+    device: str = setting("auto", "auto, cpu, cuda or cuda:INDEX")
+    save_every: int = setting(
+        0, "also save the state every so many steps; 0 only after epochs", at_least=0
+    )
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = _typed(item.name, getattr(self, item.name), str(item.type))
+            object.__setattr__(self, item.name, value)
+            rule: Rule = item.metadata["rule"]
+            for one in value if isinstance(value, tuple) else (value,):
+                if one is not None and not rule.admits(one):
+                    raise ConfigError(f"{item.name}: {one!r} must be {rule.allowed()}")
+        if self.nesterov and not self.momentum:
+            raise ConfigError("nesterov: needs a momentum above 0, for instance 0.9")
+        if self.momentum and self.optimizer != "sgd":
+            raise ConfigError(f"momentum: belongs to sgd, not {self.optimizer} (which has beta1)")
+        if self.patience and not self.val:
+            raise ConfigError("patience: needs a validation part, and val is 0")
+        if self.warmup and self.schedule != "cosine":
+            raise ConfigError(f"warmup: belongs to the cosine schedule, not {self.schedule}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, in field order."""
+        return asdict(self) | {"hidden": list(self.hidden)}
+
+    def updated(self, changes: Mapping[str, Any], source: str) -> TrainConfig:
+        """A copy with some fields changed; `source` is named if one is unknown or its value bad."""
+        names = [item.name for item in fields(self)]
+        for key in changes:
+            if key not in names:
+                raise ConfigError(f"{source}: unknown setting {key!r}{did_you_mean(key, names)}")
+        try:
+            return replace(self, **changes)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+
+    @classmethod
+    def from_file(cls, path: Path, base: TrainConfig | None = None) -> TrainConfig:
+        """Read a .toml or .json file of settings over `base` (the defaults)."""
+        try:
+            text = path.read_text(encoding="utf-8")
+            values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        except ValueError as error:  # JSONDecodeError, TOMLDecodeError and UnicodeDecodeError
+            raise ConfigError(f"{path}: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"{path}: expected a table of settings, found {type(values).__name__}"
+            )
+        return (base or cls()).updated(values, str(path))
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    folder = resources.files("fastnn").joinpath("recipes")
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def load_recipe(name_or_file: str) -> TrainConfig:
+    """A packaged recipe by name, or a TOML file of settings by path."""
+    names = recipe_names()
+    if name_or_file in names:
+        packaged = resources.files("fastnn").joinpath("recipes", f"{name_or_file}.toml")
+        with resources.as_file(packaged) as path:
+            return TrainConfig.from_file(path)
+    path = Path(name_or_file)
+    if path.suffix in (".toml", ".json") or path.exists():
+        return TrainConfig.from_file(path)
+    raise ConfigError(
+        f"recipe: {name_or_file!r} is neither a file nor one of {', '.join(names)}"
+        f"{did_you_mean(name_or_file, names)}"
+    )
+
+
+def _typed(name: str, value: Any, annotation: str) -> Any:
+    """The value as the field's type, where nothing is lost by it; else ConfigError."""
+    if value is None and annotation.endswith("| None"):
+        return None
+    kind = annotation.removesuffix(" | None")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "int" and is_number and float(value).is_integer():
+        return int(value)
+    if kind == "float" and is_number and abs(value) < float("inf"):
+        return float(value)
+    if kind == "str" and isinstance(value, str):
+        return value
+    if kind.startswith("tuple") and isinstance(value, list | tuple):
+        return tuple(_typed(name, width, "int") for width in value)
+    expected = _EXPECTED.get(kind, "a list of whole numbers")
+    raise ConfigError(f"{name}: {value!r} must be {expected}")

@@ -1,0 +1,61 @@
+"""Loss and accuracy over many batches, summed on the device and read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastnn.backend import Array, Backend
+from fastnn.data.batches import Batches
+from fastnn.nn.model import MLP, Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Mean cross-entropy (nats), share of right answers (0..1), and of how many examples."""
+
+    loss: float
+    accuracy: float
+    count: int
+
+
+class Tally:
+    """Each step's summed loss and number of hits, in two device vectors (steps,).
+
+    One slot a step instead of one running sum: it costs the same, and names the step at which a
+    loss stopped being finite although nothing is read before the epoch ends.
+    """
+
+    def __init__(self, backend: Backend, steps: int) -> None:
+        self._backend = backend
+        self.losses: Array = backend.xp.zeros(steps, np.float32)
+        self.hits: Array = backend.xp.zeros(steps, np.int64)
+
+    def add(self, step: int, ws: Workspace) -> None:
+        """Note the losses and hits that the last pass left in `ws`."""
+        ws.losses.sum(axis=0, keepdims=True, out=self.losses[step : step + 1])
+        ws.hits.sum(axis=0, keepdims=True, out=self.hits[step : step + 1])
+
+    def first_bad(self, steps: int) -> int | None:
+        """The first of `steps` steps whose loss is not finite. Reads from the device."""
+        bad = np.flatnonzero(~np.isfinite(self._backend.to_host(self.losses[:steps])))
+        return int(bad[0]) if len(bad) else None
+
+    def score(self, count: int) -> Score:
+        """Mean over `count` examples. Reads from the device."""
+        loss = float(self._backend.to_host(self.losses).sum(dtype=np.float64))
+        hits = int(self._backend.to_host(self.hits).sum())
+        return Score(loss / count, hits / count, count)
+
+
+def evaluate(model: MLP, batches: Batches) -> Score:
+    """Score of the network as it is on all examples."""
+    ws = model.workspace(batches.batch_size)
+    tally = Tally(model.backend, len(batches))
+    with np.errstate(all="ignore"):  # a diverged network is reported, not warned about
+        for step, (x, labels) in enumerate(batches):
+            head = ws.head(len(labels))
+            model.loss(x, labels, head)
+            tally.add(step, head)
+    return tally.score(batches.count)

@@ -1,0 +1,209 @@
+"""The training loop: epochs of steps, validation, early stopping, and a state that can be saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from fastnn.backend import Array
+from fastnn.data.batches import Batches
+from fastnn.errors import Interrupted, TrainingDiverged
+from fastnn.nn.model import MLP, Workspace
+from fastnn.nn.optim import Optimizer, load_state
+from fastnn.nn.schedules import Schedule
+from fastnn.training.best import Best
+from fastnn.training.callbacks import Callback, EpochReport
+from fastnn.training.scoring import Score, Tally, evaluate
+
+
+class Trainer:
+    """Fits a model to batches.
+
+    `monitored` receives one loss an epoch (validation where there is one, else training): the list
+    that a reduce-on-plateau schedule reads. `patience` epochs without a better validation end the
+    run; 0 never does. Where there is a validation part the best epoch's weights are put back at the
+    end, whatever ended the run.
+    """
+
+    def __init__(
+        self,
+        model: MLP,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        *,
+        callbacks: Sequence[Callback] = (),
+        monitored: list[float] | None = None,
+        patience: int = 0,
+        save_every: int = 0,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.callbacks = list(callbacks)
+        self.monitored = [] if monitored is None else monitored
+        self.patience = patience
+        self.save_every = save_every
+        self.history: list[EpochReport] = []
+        self.best = Best()
+        self.epoch = 0  # finished epochs
+        self.position = 0  # finished steps of the epoch under way
+        self.epochs = 0  # asked for
+        self.steps_per_epoch = 0
+        self.stopped: str | None = None
+        self._seconds = 0.0  # spent on the epoch under way
+        self._signal: int | None = None
+        self._tally: Tally | None = None
+        self._loaded_tally: Mapping[str, Array] = {}
+
+    def fit(
+        self, train: Batches, valid: Batches | None = None, *, epochs: int
+    ) -> list[EpochReport]:
+        """Train up to `epochs` epochs in all, those of a loaded state included."""
+        self.epochs, self.steps_per_epoch = epochs, len(train)
+        ws = self.model.workspace(train.batch_size)
+        self._tally = self._resumed_tally(len(train))
+        try:
+            with np.errstate(all="ignore"):  # a diverging loss is reported at the epoch's end
+                self._announce("on_fit_start")
+                while self.epoch < epochs and self.stopped is None:
+                    self._run_steps(train, ws, self._tally)
+                    self._finish_epoch(train, valid, self._tally)
+        finally:
+            if valid is not None and self.best.weights is not None:
+                self.model.params.vector[...] = self.best.weights
+            self._announce("on_fit_end")
+        return self.history
+
+    def stop(self, reason: str) -> None:
+        """End the run after the epoch under way."""
+        self.stopped = reason
+
+    def interrupt(self, number: int) -> None:
+        """End the run after the step under way, saved; `number` is the signal that asked for it."""
+        self._signal = number
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Arrays (live, on the device) and plain values from which `load_state` goes on exactly."""
+        arrays = {f"optim/{name}": array for name, array in self.optimizer.state().items()}
+        if self.best.weights is not None:
+            arrays["best"] = self.best.weights
+        if self.position and self._tally is not None:
+            arrays["tally/losses"] = self._tally.losses
+            arrays["tally/hits"] = self._tally.hits
+        return arrays, {
+            "epoch": self.epoch,
+            "position": self.position,
+            "steps": self.optimizer.steps,
+            "seconds": self._seconds,
+            "stopped": self.stopped,
+            "history": [asdict(report) for report in self.history],
+            "monitored": self.monitored,
+            "best": {"epoch": self.best.epoch, "score": asdict(self.best.score)},
+        }
+
+    def load_state(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
+        """Go on from a saved state; the model's parameters are loaded separately."""
+        moments = {
+            name.removeprefix("optim/"): array
+            for name, array in arrays.items()
+            if name.startswith("optim/")
+        }
+        load_state(self.optimizer, moments, values["steps"])
+        self.epoch, self.position = values["epoch"], values["position"]
+        self.stopped, self._seconds = values["stopped"], values["seconds"]
+        self.history = [EpochReport(**report) for report in values["history"]]
+        self.monitored[:] = values["monitored"]
+        if "best" in arrays:
+            score = Score(**values["best"]["score"])
+            self.best.offer(values["best"]["epoch"], score, arrays["best"])
+        self._loaded_tally = {name: arrays[name] for name in arrays if name.startswith("tally/")}
+
+    def _run_steps(self, train: Batches, ws: Workspace, tally: Tally) -> None:
+        """The rest of one epoch. Nothing is read back from the device, unless a save is due."""
+        model, optimizer = self.model, self.optimizer
+        began = time.perf_counter() - self._seconds
+        for x, labels in train.epoch(self.epoch, start=self.position):
+            head = ws.head(len(labels))
+            model.loss_and_grad(x, labels, head)
+            tally.add(self.position, head)
+            optimizer.step(model.grads, self.schedule(optimizer.steps))
+            self.position += 1
+            if self._signal or (self.save_every and optimizer.steps % self.save_every == 0):
+                self._seconds = time.perf_counter() - began
+                self._save_between()
+        model.backend.synchronize()
+        self._seconds = time.perf_counter() - began
+
+    def _finish_epoch(self, train: Batches, valid: Batches | None, tally: Tally) -> None:
+        """Validate, report, save, and decide whether to go on."""
+        self._check_finite()
+        running = tally.score(train.count)
+        score = None if valid is None else evaluate(self.model, valid)
+        self.epoch += 1
+        report = EpochReport(
+            epoch=self.epoch,
+            step=self.optimizer.steps,
+            learning_rate=self.schedule(self.optimizer.steps - 1),
+            train_loss=running.loss,
+            train_accuracy=running.accuracy,
+            valid_loss=None if score is None else score.loss,
+            valid_accuracy=None if score is None else score.accuracy,
+            seconds=self._seconds,
+            samples_per_second=train.count / self._seconds,
+        )
+        self.history.append(report)
+        self.monitored.append(running.loss if score is None else score.loss)
+        if score is not None:
+            self.best.offer(self.epoch, score, self.model.params.vector)
+            if self.patience and self.epoch - self.best.epoch >= self.patience:
+                self.stop(f"no better validation for {self.patience} epochs")
+        self.position, self._seconds = 0, 0.0
+        self._announce("on_save")
+        for callback in self.callbacks:
+            callback.on_epoch_end(self, report)
+        self._leave_if_interrupted()
+
+    def _save_between(self) -> None:
+        """Save in the middle of an epoch, but never a state whose loss is not finite."""
+        self._check_finite()
+        self._announce("on_save")
+        self._leave_if_interrupted()
+
+    def _leave_if_interrupted(self) -> None:
+        if self._signal:
+            raise Interrupted(
+                self._signal,
+                f"the state after epoch {self.epoch}, step {self.position} "
+                f"of {self.steps_per_epoch} of the next, is complete",
+            )
+
+    def _check_finite(self) -> None:
+        """Raise where a loss of this epoch, or an update after it, has become infinite or NaN."""
+        assert self._tally is not None
+        bad = self._tally.first_bad(self.position)
+        if bad is None:
+            xp, backend = self.model.backend.xp, self.model.backend
+            if backend.to_host(xp.isfinite(self.model.params.vector).all()):
+                return
+            bad = self.position  # every loss was finite, but the last update was not
+        step = self.optimizer.steps - self.position + bad
+        raise TrainingDiverged(
+            f"the loss is not finite from epoch {self.epoch + 1}, step {step + 1} on "
+            f"(learning rate {self.schedule(step):g}); the last good state is that of epoch "
+            f"{self.epoch}. Lower the learning rate, or scale the inputs"
+        )
+
+    def _resumed_tally(self, steps: int) -> Tally:
+        tally = Tally(self.model.backend, steps)
+        if self._loaded_tally:
+            tally.losses[...] = self._loaded_tally["tally/losses"]
+            tally.hits[...] = self._loaded_tally["tally/hits"]
+        return tally
+
+    def _announce(self, event: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self)

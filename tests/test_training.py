@@ -1,0 +1,289 @@
+"""The loop: learning, stopping, best weights, divergence, and runs that are repeated or resumed."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fastnn.data.examples import Examples
+from fastnn.errors import CheckpointError, DataError, Interrupted, TrainingDiverged
+from fastnn.training import checkpoint
+from fastnn.training.best import Best
+from fastnn.training.callbacks import Callback
+from fastnn.training.classifier import BEST, LAST, Classifier
+from fastnn.training.config import TrainConfig
+from fastnn.training.run import resume, train
+from fastnn.training.scoring import Score
+from tests.conftest import blobs
+
+SMALL = TrainConfig(
+    hidden=(16,), epochs=4, batch_size=32, learning_rate=0.01, val=0.2, device="cpu"
+)
+
+
+def changed(**settings):
+    return SMALL.updated(settings, "test")
+
+
+def weights(result):
+    return result.classifier.model.params.vector.copy()
+
+
+def noisy_labels(data):
+    """The same inputs, every fifth label wrong: validation gets worse once these are learned."""
+    labels = data.train.labels.copy()
+    labels[::5] = (labels[::5] + 1) % 3
+    return replace(data, train=Examples(data.train.inputs, labels))
+
+
+class Note(Callback):
+    """Remembers what happened; may ask the run to end after some step or epoch."""
+
+    def __init__(self, interrupt_at=None):
+        self.events, self.interrupt_at = [], interrupt_at
+
+    def on_fit_start(self, trainer):
+        self.events.append("start")
+
+    def on_save(self, trainer):
+        self.events.append(f"save {trainer.epoch}.{trainer.position}")
+        if self.interrupt_at == (trainer.epoch, trainer.position):
+            trainer.interrupt(2)
+
+    def on_epoch_end(self, trainer, report):
+        self.events.append(f"epoch {report.epoch}")
+
+    def on_fit_end(self, trainer):
+        self.events.append("end")
+
+
+def test_learns_a_small_problem(blob_data):
+    result = train(SMALL, data=blob_data)
+    assert result.test is not None
+    assert result.test.accuracy > 0.97
+    assert result.history[-1].train_loss < result.history[0].train_loss
+    assert [report.epoch for report in result.history] == [1, 2, 3, 4]
+
+
+def test_reported_figures_are_those_of_the_network(blob_data):
+    """Scores against a plain computation from the probabilities."""
+    result = train(SMALL, data=blob_data)
+    test = blob_data.test
+    chosen = result.classifier.predict_proba(test.inputs)
+    right = chosen[np.arange(len(test.labels)), test.labels]
+    assert result.test.loss == pytest.approx(-np.log(right.astype(np.float64)).mean(), rel=1e-5)
+    hits = (result.classifier.predict(test.inputs) == test.labels).mean()
+    assert result.test.accuracy == pytest.approx(hits)
+    assert result.test.count == len(test.labels)
+    assert result.train.count == 240
+    assert result.valid.count == 60
+
+
+def test_events_come_in_order(blob_data):
+    note = Note()
+    train(changed(epochs=2, save_every=5), data=blob_data, callbacks=[note])
+    steps = math.ceil(240 / 32)
+    assert steps == 8
+    assert note.events == [
+        "start", "save 0.5", "save 1.0", "epoch 1", "save 1.2", "save 1.7", "save 2.0", "epoch 2",
+        "end",
+    ]  # fmt: skip
+
+
+def test_same_seed_same_bits_other_seed_other_bits(blob_data):
+    first, again, other = (weights(train(changed(seed=seed), data=blob_data)) for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_the_best_epoch_is_put_back_and_patience_ends_the_run(blob_data):
+    note = Note()
+    config = changed(epochs=60, learning_rate=0.05, patience=3)
+    result = train(config, data=noisy_labels(blob_data), callbacks=[note])
+    ranked = [(r.valid_accuracy, -r.valid_loss, -r.epoch) for r in result.history]
+    best = -max(ranked)[2]
+    assert len(result.history) == best + 3 < 60
+    assert result.valid.accuracy == result.history[best - 1].valid_accuracy
+    assert result.valid.loss == pytest.approx(result.history[best - 1].valid_loss, rel=1e-6)
+    assert note.events[-1] == "end"
+
+
+def test_best_prefers_accuracy_then_loss_and_keeps_a_copy():
+    best, vector = Best(), np.zeros(3)
+    assert best.offer(1, Score(0.5, 0.8, 10), vector)
+    vector[:] = 1
+    assert not best.offer(2, Score(0.4, 0.7, 10), vector)
+    assert not best.offer(3, Score(0.5, 0.8, 10), vector)
+    assert best.weights.tolist() == [0, 0, 0]
+    assert best.offer(4, Score(0.4, 0.8, 10), vector)
+    assert (best.epoch, best.weights.tolist()) == (4, [1, 1, 1])
+
+
+def test_without_validation_the_last_weights_stay(blob_data):
+    result = train(changed(val=0, epochs=2), data=blob_data)
+    assert result.valid is None
+    assert result.history[-1].valid_loss is None
+    assert result.train.count == 300
+
+
+def test_no_epochs_gives_the_initial_network(blob_data, tmp_path):
+    result = train(changed(epochs=0), data=blob_data, out=tmp_path)
+    assert result.history == []
+    assert result.test.accuracy < 0.9
+    assert Classifier.load(result.folder).evaluate(blob_data.test) == result.test
+
+
+def test_divergence_names_epoch_step_and_rate_and_keeps_the_last_good_state(blob_data, tmp_path):
+    class Poison(Callback):
+        """A learning rate that explodes in the second epoch."""
+
+        def on_epoch_end(self, trainer, report):
+            trainer.schedule = lambda step: 1e30
+
+    with pytest.raises(TrainingDiverged) as caught:
+        train(SMALL, data=blob_data, out=tmp_path, callbacks=[Poison()])
+    text = str(caught.value)
+    assert "epoch 2" in text
+    assert "1e+30" in text
+    assert "that of epoch 1" in text
+    (folder,) = tmp_path.iterdir()
+    arrays, meta = checkpoint.load(folder / LAST)
+    assert meta["state"]["epoch"] == 1
+    assert all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f")
+    step = int(text.split("step ")[1].split()[0])
+    assert 9 <= step <= 11  # one wild update, then the first loss that shows it
+
+
+def test_a_last_update_that_overflows_is_noticed_before_it_is_saved(blob_data, tmp_path):
+    class Poison(Callback):
+        def on_fit_start(self, trainer):
+            last = 8 - 1
+            trainer.schedule = lambda step: 1e39 if step == last else 0.01
+
+    config = changed(optimizer="sgd", epochs=1)
+    with pytest.raises(TrainingDiverged, match=r"step 9|step 8"):
+        train(config, data=blob_data, out=tmp_path, callbacks=[Poison()])
+
+
+def test_run_folder_holds_what_it_promises(blob_data, tmp_path):
+    result = train(changed(epochs=3), data=blob_data, out=tmp_path, name="a / b")
+    names = {path.name for path in result.folder.iterdir()}
+    assert names == {
+        "config.json", "environment.json", "metrics.jsonl", "metrics.csv", "last.safetensors",
+        "best.safetensors", "result.json",
+    }  # fmt: skip
+    assert result.folder.name.endswith("-a-b")
+    lines = [
+        json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    table = (result.folder / "metrics.csv").read_text().splitlines()
+    assert len(table) == 4
+    assert table[0].split(",") == list(lines[0])
+    config = TrainConfig.from_file(result.folder / "config.json")
+    assert config == changed(epochs=3, dataset="blobs")
+    assert json.loads((result.folder / "result.json").read_text())["test_accuracy"] == (
+        result.test.accuracy
+    )
+
+
+def test_run_folders_are_never_shared(blob_data, tmp_path):
+    folders = {
+        train(changed(epochs=0), data=blob_data, out=tmp_path, name="same").folder for _ in range(3)
+    }
+    assert len(folders) == 3
+
+
+def test_saved_network_predicts_the_same(blob_data, tmp_path):
+    result = train(changed(scaling="standard"), data=blob_data, out=tmp_path)
+    loaded = Classifier.load(result.folder)
+    inputs = blob_data.test.inputs
+    assert np.array_equal(loaded.predict_proba(inputs), result.classifier.predict_proba(inputs))
+    assert loaded.class_names == blob_data.class_names
+    assert loaded.evaluate(blob_data.test) == result.test
+
+
+def test_probabilities_sum_to_one_and_one_row_is_enough(blob_data):
+    classifier = train(changed(epochs=1), data=blob_data).classifier
+    inputs = blob_data.test.inputs
+    assert classifier.predict_proba(inputs).sum(axis=1) == pytest.approx(np.ones(len(inputs)))
+    assert classifier.predict_proba(inputs[0]).shape == (1, 3)
+    assert classifier.predict_proba(inputs[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "fault"),
+    [
+        (np.zeros((2, 5), np.uint8), "5 values each"),
+        (np.full((2, 12), 0.5), "whole pixel values"),
+        (np.full((2, 12), 256), "whole pixel values"),
+    ],
+)
+def test_inputs_unlike_those_of_training_are_refused(blob_data, inputs, fault):
+    classifier = train(changed(epochs=0), data=blob_data).classifier
+    with pytest.raises(DataError, match=fault):
+        classifier.predict(inputs)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"optimizer": "sgd"}, {"val": 0.0}, {"schedule": "cosine"}]
+)
+def test_resume_after_any_save_equals_an_uninterrupted_run(blob_data, tmp_path, settings):
+    config = changed(epochs=3, save_every=3, **settings)
+    whole = train(config, data=blob_data)
+    steps = math.ceil((240 if config.val else 300) / 32)
+    moments = [(epoch, n) for epoch in range(3) for n in range(steps)]
+    moments = [(e, n) for e, n in moments if (e * steps + n) % 3 == 0 or n == 0][1:]
+    assert len(moments) > 6
+    for moment in moments:
+        with pytest.raises(Interrupted):
+            train(config, data=blob_data, out=tmp_path, callbacks=[Note(interrupt_at=moment)])
+        folder = max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        resumed = resume(folder, data=blob_data)
+        assert np.array_equal(weights(resumed), weights(whole)), moment
+        for one, other in zip(resumed.history, whole.history, strict=True):
+            assert (one.train_loss, one.train_accuracy) == (other.train_loss, other.train_accuracy)
+            assert (one.valid_loss, one.valid_accuracy) == (other.valid_loss, other.valid_accuracy)
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_two_epochs_and_two_more_equal_four(blob_data, tmp_path):
+    half = train(changed(epochs=2), data=blob_data, out=tmp_path)
+    more = resume(half.folder, data=blob_data, epochs=4)
+    assert np.array_equal(weights(more), weights(train(changed(epochs=4), data=blob_data)))
+
+
+def test_resuming_a_finished_run_only_scores_it_again(blob_data, tmp_path):
+    done = train(changed(epochs=60, patience=2), data=blob_data, out=tmp_path)
+    again = resume(done.folder, data=blob_data)
+    assert again.history == done.history
+    assert (again.test, again.valid) == (done.test, done.valid)
+    longer = resume(done.folder, data=blob_data, epochs=61)
+    assert len(longer.history) > len(done.history)
+
+
+def test_resume_refuses_other_data(blob_data, tmp_path):
+    result = train(changed(epochs=1), data=blob_data, out=tmp_path)
+    with pytest.raises(DataError, match="fingerprints differ"):
+        resume(result.folder, data=blobs(seed=1))
+
+
+def test_a_checkpoint_with_other_widths_is_refused(blob_data, tmp_path):
+    result = train(changed(epochs=1), data=blob_data, out=tmp_path)
+    arrays, meta = checkpoint.load(result.folder / LAST)
+    arrays["params/layers.0.weight"] = arrays["params/layers.0.weight"][:, :-1]
+    checkpoint.save(result.folder / LAST, arrays, meta)
+    with pytest.raises(CheckpointError, match=r"layers.0.weight: found shape \(12, 15\)"):
+        resume(result.folder, data=blob_data)
+
+
+def test_an_incomplete_checkpoint_says_what_is_missing(blob_data, tmp_path):
+    result = train(changed(epochs=1), data=blob_data, out=tmp_path)
+    arrays, meta = checkpoint.load(result.folder / BEST)
+    del arrays["scaling/factor"]
+    checkpoint.save(result.folder / BEST, arrays, meta)
+    with pytest.raises(CheckpointError, match="scaling/factor"):
+        Classifier.load(result.folder)
