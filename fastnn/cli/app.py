@@ -1,0 +1,55 @@
+"""The `fastnn` command: collects the verbs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fastnn import __version__
+from fastnn.cli import data, doctor, evaluate, info, output, predict, train
+
+app = typer.Typer(
+    name="fastnn",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 unexpected or output not writable, 2 usage or settings, "
+    "3 data or checkpoint, 4 device, 5 diverged, 130 and 143 interrupted after saving.",
+)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.add_typer(data.app, name="data")
+app.command("info")(info.info)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fastnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks of errors")] = False,
+) -> None:
+    """Train multilayer perceptrons on a CPU or an NVIDIA GPU.
+
+    fastnn train                              Fashion-MNIST, default network
+
+    fastnn train --recipe adam-50 --json      a published recipe, machine-readable
+
+    fastnn predict runs/... images.csv        a CSV of class and probability
+    """
+    if debug:
+        output.show_tracebacks()

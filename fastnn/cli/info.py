@@ -1,0 +1,51 @@
+"""`fastnn info`: what a saved run holds."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from fastnn.cli import output
+from fastnn.cli.options import Json, Run
+
+
+def info(run: Run, json: Json = False) -> None:
+    """Show the network, the settings and the data of RUN."""
+    with output.exit_codes(as_json=json):
+        from fastnn.backend import get_backend
+        from fastnn.training import checkpoint
+        from fastnn.training.classifier import Classifier, weights_file
+
+        file = weights_file(run)
+        arrays, meta = checkpoint.load(file)
+        classifier = Classifier.from_checkpoint(arrays, meta, get_backend("cpu"))
+        model = classifier.model
+        values: dict[str, Any] = {
+            "file": str(file),
+            "fastnn": meta.get("fastnn"),
+            "epoch": meta.get("epoch"),
+            "sizes": list(model.sizes),
+            "parameters": model.params.count,
+            "classes": list(classifier.class_names),
+            "config": meta.get("config", {}),
+            "fingerprint": meta.get("fingerprint"),
+        }
+        if json:
+            output.emit("done", values)
+        else:
+            _print(values)
+
+
+def _print(values: dict[str, Any]) -> None:
+    print(f"{values['file']}: written by fastnn {values['fastnn']} after epoch {values['epoch']}")
+    print(f"\n{'layer':>5}  {'inputs':>7}  {'outputs':>7}  {'parameters':>11}  activation")
+    sizes = values["sizes"]
+    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        activation = "softmax" if layer == len(sizes) - 2 else "relu"
+        count = (fan_in + 1) * fan_out
+        print(f"{layer:>5}  {fan_in:>7,}  {fan_out:>7,}  {count:>11,}  {activation}")
+    print(f"total  {'':>16}  {values['parameters']:>11,}\n")
+    print(f"classes          {', '.join(values['classes'])}")
+    for key, value in values["config"].items():
+        print(f"{key:16} {value}")
+    print(f"fingerprint      {values['fingerprint']}")

@@ -1,0 +1,150 @@
+"""`fastnn train`: from options to a recorded run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fastnn.cli import output
+from fastnn.cli.options import Json, layered, setting, widths
+from fastnn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastnn.data.examples import Dataset
+    from fastnn.training.callbacks import Callback
+    from fastnn.training.config import TrainConfig
+    from fastnn.training.run import Result
+
+
+def train(
+    dataset: Annotated[str | None, setting("dataset", "--dataset", metavar="NAME_OR_PATH")] = None,
+    data_dir: Annotated[str | None, setting("data_dir", "--data-dir", metavar="DIR")] = None,
+    test_data: Annotated[str | None, setting("test_data", "--test-data", metavar="FILE")] = None,
+    label: Annotated[str | None, setting("label", "--label", metavar="COLUMN")] = None,
+    limit_train: Annotated[int | None, setting("limit_train", "--limit-train")] = None,
+    val: Annotated[float | None, setting("val", "--val")] = None,
+    scaling: Annotated[str | None, setting("scaling", "--scaling")] = None,
+    hidden: Annotated[str | None, setting("hidden", "--hidden", metavar="WIDTHS")] = None,
+    epochs: Annotated[int | None, setting("epochs", "--epochs")] = None,
+    batch_size: Annotated[int | None, setting("batch_size", "--batch-size")] = None,
+    optimizer: Annotated[str | None, setting("optimizer", "--optimizer")] = None,
+    learning_rate: Annotated[float | None, setting("learning_rate", "--lr")] = None,
+    momentum: Annotated[float | None, setting("momentum", "--momentum")] = None,
+    nesterov: Annotated[bool | None, setting("nesterov", "--nesterov/--no-nesterov")] = None,
+    beta1: Annotated[float | None, setting("beta1", "--beta1")] = None,
+    beta2: Annotated[float | None, setting("beta2", "--beta2")] = None,
+    eps: Annotated[float | None, setting("eps", "--eps")] = None,
+    weight_decay: Annotated[float | None, setting("weight_decay", "--weight-decay")] = None,
+    schedule: Annotated[str | None, setting("schedule", "--schedule")] = None,
+    warmup: Annotated[int | None, setting("warmup", "--warmup")] = None,
+    schedule_every: Annotated[int | None, setting("schedule_every", "--schedule-every")] = None,
+    schedule_factor: Annotated[
+        float | None, setting("schedule_factor", "--schedule-factor")
+    ] = None,
+    patience: Annotated[int | None, setting("patience", "--patience")] = None,
+    seed: Annotated[int | None, setting("seed", "--seed")] = None,
+    device: Annotated[str | None, setting("device", "--device", envvar="FASTNN_DEVICE")] = None,
+    save_every: Annotated[int | None, setting("save_every", "--save-every")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="NAME_OR_FILE", help="settings with published figures"),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="settings as .toml or a run's config.json"),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where run folders go")] = Path(
+        "runs"
+    ),
+    name: Annotated[
+        str | None, typer.Option("--name", help="end of the run folder's name [default: dataset]")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="go on with this run; may change --epochs"),
+    ] = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress on stderr")] = False,
+) -> None:
+    """Train a network and record the run in a new folder below --out.
+
+    Settings count in this order: options, FASTNN_DEVICE, --config, --recipe, defaults.
+    """
+    given = {key: value for key, value in locals().items() if value is not None}
+    for other in ("recipe", "config", "out", "name", "resume", "json", "quiet"):
+        given.pop(other, None)
+    with output.exit_codes(as_json=json):
+        if hidden is not None:
+            given["hidden"] = widths(hidden)
+        if resume is None:
+            result = _start(layered(recipe, config, given), out, name, json, quiet)
+        else:
+            clash = {"recipe": recipe, "config": config, "name": name}
+            taken = [key for key, value in clash.items() if value is not None]
+            taken += sorted(given.keys() - {"epochs", "device"})
+            if taken:
+                raise ConfigError(
+                    f"--resume takes its settings from the run: {', '.join(taken)} cannot be "
+                    "changed, only epochs and device"
+                )
+            result = _resume(resume, epochs, device, json, quiet)
+        if json:
+            output.emit("done", result.summary())
+        else:
+            _print_summary(result)
+
+
+def _start(config: TrainConfig, out: Path, name: str | None, as_json: bool, quiet: bool) -> Result:
+    from fastnn.backend import get_backend
+    from fastnn.training.run import train as run_train
+
+    get_backend(config.device)  # before minutes go into data: a missing GPU is told at once
+    data = _load(config, quiet)
+    callbacks = _callbacks(data, as_json, quiet)
+    return run_train(config, data=data, out=out, name=name, callbacks=callbacks)
+
+
+def _resume(
+    run: Path, epochs: int | None, device: str | None, as_json: bool, quiet: bool
+) -> Result:
+    from fastnn.training.run import load_run, resume
+
+    saved = load_run(run)
+    data = _load(saved.config, quiet)
+    callbacks = _callbacks(data, as_json, quiet)
+    return resume(saved, data=data, epochs=epochs, device=device, callbacks=callbacks)
+
+
+def _load(config: TrainConfig, quiet: bool) -> Dataset:
+    from fastnn.cli.progress import download_bar
+    from fastnn.training.run import load_data
+
+    with download_bar(quiet) as progress:
+        return load_data(config, warn=output.warn, progress=progress)
+
+
+def _callbacks(data: Dataset, as_json: bool, quiet: bool) -> list[Callback]:
+    from fastnn.cli.events import Events
+    from fastnn.cli.progress import Progress
+
+    callbacks: list[Callback] = []
+    if as_json:
+        callbacks.append(Events(data))
+    if not quiet:
+        callbacks.append(Progress(data, output.stderr_console()))
+    return callbacks
+
+
+def _print_summary(result: Result) -> None:
+    """The final figures as a small table on stdout."""
+    print(f"{result.dataset}: {len(result.history)} epochs in {result.seconds:.1f} s")
+    print(f"{'':10}  {'loss':>8}  {'accuracy':>9}  {'examples':>8}")
+    for part, score in (("train", result.train), ("valid", result.valid), ("test", result.test)):
+        if score is not None:
+            accuracy = output.percent(score.accuracy)
+            print(f"{part:10}  {score.loss:8.4f}  {accuracy:>9}  {score.count:8,}")
+    if result.test is None:
+        output.note("no test part: give one with --test-data")
+    print(f"run         {result.folder}")

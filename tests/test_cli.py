@@ -1,0 +1,319 @@
+"""The command line: what it prints where, what it returns, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fastnn.cli.app import app
+from fastnn.training.config import TrainConfig
+from tests.idx_files import write_idx
+
+QUICK = ("--epochs", "2", "--hidden", "16", "--batch-size", "32", "--device", "cpu")
+
+
+def invoke(*arguments: object, code: int = 0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def events(text: str) -> list[dict]:
+    parsed = [json.loads(line) for line in text.splitlines()]
+    assert all(event["schema"] == 1 and "event" in event for event in parsed)
+    return parsed
+
+
+def plain(text: str) -> str:
+    """Without the boxes and line breaks of usage messages."""
+    return re.sub(r"[\s│╭╮╰╯─]+", " ", text)
+
+
+@pytest.fixture
+def run(blob_file, tmp_path):
+    """A finished run folder."""
+    result = invoke("train", "--dataset", blob_file, "--out", tmp_path / "runs", *QUICK, "--json")
+    return events(result.stdout)[-1]["run"]
+
+
+def test_train_prints_a_table_on_stdout_and_progress_on_stderr(blob_file, tmp_path):
+    result = invoke("train", "--dataset", blob_file, "--out", tmp_path / "runs", *QUICK)
+    for part in ("train", "valid", "test"):
+        assert re.search(rf"^{part} +\d\.\d{{4}} +\d+\.\d\d % +\d+$", result.stdout, re.M)
+    assert "epoch" not in result.stdout.replace("2 epochs in", "")
+    lines = [line for line in result.stderr.splitlines() if line.startswith("epoch ")]
+    assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
+    assert "blobs on cpu" in result.stderr
+    assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_train_json_is_json_lines_and_nothing_else(blob_file, tmp_path):
+    result = invoke("train", "--dataset", blob_file, "--out", tmp_path / "runs", *QUICK, "--json")
+    first, *epochs, done = events(result.stdout)
+    assert first["event"] == "start"
+    assert [epoch["event"] for epoch in epochs] == ["epoch", "epoch"]
+    assert set(done) >= {
+        "event", "dataset", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds",
+        "epochs", "run",
+    }  # fmt: skip
+    assert done["event"] == "done"
+    assert done["dataset"] == "blobs"
+    assert done["epochs"] == 2
+    assert 0 <= done["test_accuracy"] <= 1
+
+
+def test_quiet_is_quiet(blob_file, tmp_path):
+    result = invoke("train", "--dataset", blob_file, "--out", tmp_path, *QUICK, "--json", "-q")
+    assert result.stderr == ""
+
+
+def test_options_override_the_config_file_which_overrides_the_recipe(blob_file, tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("epochs = 1\nbatch_size = 20\nhidden = [9]\n")
+    config = tmp_path / "mine.json"
+    config.write_text('{"batch_size": 30, "hidden": [8]}')
+    result = invoke(
+        "train", "--dataset", blob_file, "--out", tmp_path / "runs", "--recipe", recipe,
+        "--config", config, "--hidden", "7,6", "--json",
+    )  # fmt: skip
+    done = events(result.stdout)[-1]
+    saved = TrainConfig.from_file(tmp_path / "runs" / done["run"].split("/")[-1] / "config.json")
+    assert (saved.epochs, saved.batch_size, saved.hidden) == (1, 30, (7, 6))
+
+
+def test_a_saved_configuration_repeats_the_run(run, tmp_path):
+    again = invoke("train", "--config", f"{run}/config.json", "--out", tmp_path / "b", "--json")
+    done = events(again.stdout)[-1]
+    with open(f"{run}/result.json") as file:  # noqa: PTH123
+        first = json.load(file)
+    assert done["test_loss"] == first["test_loss"]
+    assert done["train_loss"] == first["train_loss"]
+
+
+def test_device_can_come_from_the_environment(blob_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTNN_DEVICE", "nonsense")
+    result = invoke("train", "--dataset", blob_file, "--out", tmp_path, "--epochs", "0", code=2)
+    assert "nonsense" in result.stderr
+    invoke("train", "--dataset", blob_file, "--out", tmp_path, *QUICK)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--epochs", "-3"], 2, "epochs: -3 must be at least 0"),
+        (["--epochs", "ten"], 2, "--epochs"),
+        (["--lr", "0"], 2, "learning_rate: 0.0 must be above 0"),
+        (["--optimizer", "adma"], 2, "optimizer: 'adma' must be one of adam, adamw, sgd"),
+        (["--hidden", "512;256"], 2, "'512;256'"),
+        (["--hidden", "0"], 2, "hidden: 0 must be at least 1"),
+        (["--epoch-count", "3"], 2, "--epoch-count"),
+        (["--recipe", "adam50"], 2, "did you mean 'adam-50'"),
+        (["--config", "absent.toml"], 2, "absent.toml"),
+        (["--device", "gpu"], 2, "device: 'gpu'"),
+        (["--dataset", "fashion-minst"], 3, "fashion-mnist"),
+        (["--dataset", "mnist"], 3, "FASTNN_OFFLINE"),
+        (["--dataset", "absent.csv"], 3, "absent.csv"),
+        (["--resume", "absent"], 3, "absent"),
+        (["--resume", "absent", "--lr", "1"], 2, "learning_rate"),
+    ],
+)
+def test_mistakes_get_one_clear_message_and_their_code(arguments, code, words, tmp_path):
+    result = invoke("train", "--out", tmp_path, *arguments, code=code)
+    assert words in plain(result.stderr)
+    assert result.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_cuda_that_is_not_there_has_its_own_code(blob_file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    arguments = ("--dataset", blob_file, "--out", tmp_path, "--device", "cuda", "--epochs", "1")
+    result = invoke("train", *arguments, code=4)
+    assert "CuPy is" in result.stderr
+    assert "fastnn[cuda13]" in result.stderr
+    (event,) = events(invoke("train", *arguments, "--json", code=4).stdout)
+    assert (event["event"], event["code"]) == ("error", 4)
+
+
+def test_divergence_has_its_own_code_and_keeps_the_run(blob_file, tmp_path):
+    result = invoke(
+        "train", "--dataset", blob_file, "--out", tmp_path, *QUICK, "--lr", "1e30", code=5
+    )
+    assert "learning rate 1e+30" in result.stderr
+    assert len(list(tmp_path.glob("*-blobs/last.safetensors"))) == 1
+
+
+def test_unknown_verb_suggests_and_returns_2():
+    assert "train" in plain(invoke("trian", code=2).stderr)
+
+
+def test_auto_without_network_warns_loudly_and_names_garments(tmp_path):
+    result = invoke(
+        "train",
+        "--limit-train",
+        "500",
+        "--epochs",
+        "1",
+        "--hidden",
+        "8",
+        "--out",
+        tmp_path,
+        "--json",
+    )
+    assert "WARNING" in result.stderr
+    assert "NOT Fashion-MNIST" in result.stderr
+    assert events(result.stdout)[-1]["dataset"] == "garments"
+
+
+def test_resume_goes_on(run):
+    result = invoke("train", "--resume", run, "--epochs", "3", "--json")
+    first, epoch, done = events(result.stdout)
+    assert first["resumed_epoch"] == 2
+    assert epoch["epoch"] == 3
+    assert (done["epochs"], done["run"]) == (3, run)
+
+
+def test_evaluate_repeats_the_test_figures_of_the_run(run):
+    with open(f"{run}/result.json") as file:  # noqa: PTH123
+        expected = json.load(file)
+    (done,) = events(invoke("evaluate", run, "--json").stdout)
+    assert done["event"] == "done"
+    assert done["accuracy"] == expected["test_accuracy"]
+    assert done["loss"] == expected["test_loss"]
+    assert done["count"] == 300
+    assert "accuracy" in invoke("evaluate", run).stdout
+
+
+def test_evaluate_names_what_is_missing(tmp_path, run):
+    invoke("evaluate", tmp_path / "absent", code=3)
+    (tmp_path / "noise.safetensors").write_bytes(b"noise")
+    assert "noise.safetensors" in invoke("evaluate", tmp_path / "noise.safetensors", code=3).stderr
+
+
+def test_predict_writes_a_csv_that_agrees_with_the_classifier(run, blob_data, tmp_path):
+    np.save(tmp_path / "inputs.npy", blob_data.test.inputs[:7])
+    table = list(
+        csv.DictReader(io.StringIO(invoke("predict", run, tmp_path / "inputs.npy").stdout))
+    )
+    assert list(table[0]) == ["index", "class", "name", "probability"]
+    from fastnn.training.classifier import Classifier
+
+    expected = Classifier.load(run).predict_proba(blob_data.test.inputs[:7])
+    assert [int(row["index"]) for row in table] == list(range(7))
+    assert [int(row["class"]) for row in table] == expected.argmax(axis=1).tolist()
+    assert [float(row["probability"]) for row in table] == pytest.approx(
+        expected.max(axis=1).tolist(), abs=1e-6
+    )
+    assert {row["name"] for row in table} <= {"0", "1", "2"}
+    as_json = events(invoke("predict", run, tmp_path / "inputs.npy", "--json").stdout)
+    assert [event["class"] for event in as_json[:-1]] == expected.argmax(axis=1).tolist()
+    assert as_json[-1]["count"] == 7
+
+
+def test_predict_takes_idx_and_csv(run, blob_data, tmp_path):
+    inputs = blob_data.test.inputs[:4]
+    write_idx(tmp_path / "images", inputs.reshape(4, 3, 4))
+    np.savetxt(tmp_path / "rows.csv", inputs, fmt="%d", delimiter=",")
+    outputs = {
+        invoke("predict", run, path).stdout for path in (tmp_path / "images", tmp_path / "rows.csv")
+    }
+    assert len(outputs) == 1
+
+
+def test_predict_refuses_other_widths(run, tmp_path):
+    np.save(tmp_path / "wide.npy", np.zeros((2, 99), np.uint8))
+    assert "99" in invoke("predict", run, tmp_path / "wide.npy", code=3).stderr
+
+
+def test_info_shows_the_network(run):
+    text = invoke("info", run).stdout
+    assert re.search(r"^ +0 +12 +16 +208  relu$", text, re.M)
+    assert re.search(r"^ +1 +16 +3 +51  softmax$", text, re.M)
+    (done,) = events(invoke("info", run, "--json").stdout)
+    assert (done["sizes"], done["parameters"]) == ([12, 16, 3], 259)
+
+
+def test_doctor_checks_gradients_and_reports_the_gpu():
+    found = events(invoke("doctor", "--json").stdout)
+    topics = {finding["topic"]: finding for finding in found[:-1]}
+    assert topics["gradients"]["state"] == "ok"
+    assert topics["gpu"]["text"]
+    assert topics["blas"]["text"]
+    assert "gradients" in invoke("doctor").stdout
+
+
+def test_doctor_warns_of_a_forced_blas_architecture(monkeypatch):
+    from fastnn import backend
+    from fastnn.cli import doctor
+
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setattr(doctor, "_architecture_without_override", lambda: "SkylakeX")
+    facts = {"blas": "openblas", "blas_architecture": "Haswell", "blas_threads": "2"}
+    monkeypatch.setattr(backend, "blas_facts", lambda: facts)
+    (warning,) = [
+        finding for finding in events(invoke("doctor", "--json").stdout)
+        if finding.get("state") == "warning"
+    ]  # fmt: skip
+    assert "OPENBLAS_CORETYPE=Haswell" in warning["text"]
+    assert "SkylakeX" in warning["text"]
+
+
+def test_data_list_names_all_sets_and_where_they_are():
+    listed = {event["name"] for event in events(invoke("data", "list", "--json").stdout)}
+    assert listed == {"fashion-mnist", "mnist", "garments"}
+    assert "fastnn data fetch mnist" in invoke("data", "list").stdout
+
+
+def test_data_fetch_offline_says_so():
+    assert "FASTNN_OFFLINE" in invoke("data", "fetch", "mnist", code=3).stderr
+    assert "did you mean 'mnist'" in invoke("data", "fetch", "mnits", code=3).stderr
+
+
+def test_data_show_draws_images_with_captions(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    text = invoke("data", "show", "garments", "--count", "2").stdout
+    lines = text.splitlines()
+    assert len(lines) == 15  # 14 rows of signs and the captions
+    assert max(map(len, lines)) <= 60
+    assert any("@" in line or "#" in line for line in lines)
+    assert "\x1b" not in text
+
+
+def test_data_show_refuses_tables(tmp_path):
+    (tmp_path / "t.csv").write_text("label,a,b\n0,1,2.5\n1,3,4\n")
+    assert "not images" in invoke("data", "show", tmp_path / "t.csv", code=3).stderr
+
+
+def test_help_and_version():
+    assert "fastnn train" in invoke("--help").stdout
+    assert re.match(r"fastnn \d+\.\d+\.\d+", invoke("--version").stdout)
+    text = plain(invoke("train", "--help").stdout)
+    for flag in ("--dataset", "--hidden", "--resume", "--recipe", "--json"):
+        assert flag in text
+
+
+def test_debug_lets_the_traceback_through(tmp_path):
+    command = [sys.executable, "-m", "fastnn", "--debug", "evaluate", str(tmp_path / "absent")]
+    answer = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert answer.returncode == 1
+    assert "CheckpointError" in answer.stderr
+
+
+def test_predictions_into_a_closed_pipe_end_quietly(run, tmp_path):
+    np.save(tmp_path / "many.npy", np.zeros((200_000, 12), np.uint8))
+    command = f"{sys.executable} -m fastnn predict {run} {tmp_path}/many.npy | head -n 1"
+    answer = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, env=os.environ
+    )
+    assert answer.stdout == "index,class,name,probability\n"
+    assert answer.stderr == ""
+    assert answer.returncode == 141

@@ -1,0 +1,161 @@
+"""Runs that are killed, signalled or choked, as real processes: nothing is lost or half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastnn.training import checkpoint
+
+KILLS = 20
+SETTINGS = (
+    "--hidden", "24", "--epochs", "12", "--batch-size", "16", "--save-every", "3", "--seed", "5",
+    "--device", "cpu", "--quiet",
+)  # fmt: skip
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """`fastnn train`, not waited for: use it as a context manager, which closes its pipes."""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastnn", "train", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+
+
+def finished(folder: Path):
+    """All arrays of the final state, and its values without wall-clock times."""
+    arrays, meta = checkpoint.load(folder / "last.safetensors")
+    state = meta["state"]
+    for report in [state, *state["history"]]:
+        for key in ("seconds", "samples_per_second"):
+            report.pop(key, None)
+    best, _ = checkpoint.load(folder / "best.safetensors")
+    return arrays, state, best
+
+
+def assert_same(one: Path, other: Path) -> None:
+    for mine, theirs in zip(finished(one), finished(other), strict=True):
+        assert mine.keys() == theirs.keys()
+        for key in mine:
+            if isinstance(mine[key], np.ndarray):
+                assert mine[key].tobytes() == theirs[key].tobytes(), key
+            else:
+                assert mine[key] == theirs[key], key
+
+
+def only(folder: Path) -> Path:
+    (run,) = folder.iterdir()
+    return run
+
+
+@pytest.fixture
+def reference(blob_file, tmp_path) -> Path:
+    out = tmp_path / "whole"
+    with start("--dataset", str(blob_file), "--out", str(out), *SETTINGS) as process:
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return only(out)
+
+
+def killed_after(process: subprocess.Popen[str], seconds: float) -> bool:
+    """Kill -9 unless the process has ended by itself within this time."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(60)
+        return True
+    assert process.returncode == 0, process.stderr.read()
+    return False
+
+
+def wait_for_state(process: subprocess.Popen[str], home: Path) -> None:
+    """Until there is something to go on from."""
+    while process.poll() is None and not list(home.glob("*/last.safetensors")):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+
+
+def test_killed_at_random_moments_and_resumed_equals_never_killed(blob_file, tmp_path, reference):
+    rng = random.Random(0)
+    kills = chain = 0
+    while kills < KILLS:
+        chain += 1
+        home = tmp_path / "killed" / str(chain)
+        arguments = ["--dataset", str(blob_file), "--out", str(home), *SETTINGS]
+        alive = True
+        while alive:
+            with start(*arguments) as process:
+                wait_for_state(process, home)
+                alive = killed_after(process, rng.uniform(0.0, 0.8))
+            kills += alive
+            arguments = ["--resume", str(only(home)), "--quiet"]
+        assert_same(reference, only(home))
+    assert chain > 1  # some runs came to their end between two kills
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(blob_file, tmp_path, number):
+    out = tmp_path / "signalled"
+    endless = ("--epochs", "100000", "--json")
+    with start("--dataset", str(blob_file), "--out", str(out), *SETTINGS, *endless) as process:
+        for line in process.stdout:  # until the second epoch is under way
+            if json.loads(line)["event"] == "epoch":
+                break
+        process.send_signal(number)
+        rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"fastnn train --resume {only(out)}" in errors
+    last = json.loads(rest.splitlines()[-1])
+    assert (last["event"], last["code"]) == ("error", 128 + number)
+    assert "Traceback" not in errors
+    _, meta = checkpoint.load(only(out) / "last.safetensors")
+    assert meta["state"]["epoch"] >= 1
+
+
+def test_a_reader_that_leaves_ends_the_run_quietly(blob_file, tmp_path):
+    out = str(tmp_path / "piped")
+    endless = ("--epochs", "100000", "--json")
+    with start("--dataset", str(blob_file), "--out", out, *SETTINGS, *endless) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 141
+    assert errors == ""
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(blob_file, tmp_path):
+    taken = tmp_path / "taken"
+    taken.write_text("a file where a folder should be")
+    with start("--dataset", str(blob_file), "--out", str(taken), *SETTINGS) as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.count("\n") == 1
+    assert str(taken) in errors
+
+
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="needs /dev/full to simulate a full disk"
+)
+def test_a_full_disk_for_results_is_reported(blob_file, tmp_path):
+    out = tmp_path / "full"
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        process = subprocess.run(
+            [sys.executable, "-m", "fastnn", "train", "--dataset", str(blob_file), "--out",
+             str(out), *SETTINGS],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+        )  # fmt: skip
+    assert process.returncode == 1
+    assert "No space left" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert (only(out) / "last.safetensors").exists()
