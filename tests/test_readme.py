@@ -1,0 +1,58 @@
+"""README's examples run, and the commands and files that it names exist."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_examples_run(number, capsys):
+    exec(compile(EXAMPLES[number], f"README example {number + 1}", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) == 2
+
+
+def test_linked_files_exist():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)`", README, re.M):
+        assert re.search(rf"^{''.join(target)}:", makefile, re.M), target
+
+
+def test_every_module_stands_in_the_tree():
+    for path in (ROOT / "fastnn").rglob("*.py"):
+        if path.name.startswith("__") or path.parent.name == "cli":
+            continue
+        name = path.name if path.parent.name != "kernels" else "kernels/"
+        assert name in README, f"{path.relative_to(ROOT)} is missing from README's tree"
+
+
+def test_flags_in_the_readme_exist():
+    from typer.testing import CliRunner
+
+    from fastnn.cli.app import app
+
+    known = ""
+    for verb in ("train", "evaluate", "predict", "info", "doctor"):
+        known += CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).stdout
+    for flag in set(re.findall(r"fastnn [a-z]+ .*?(--[a-z-]+)", README)):
+        assert flag in known, flag
+
+
+def test_the_version_is_in_the_changelog_or_unreleased():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "version" in project["dynamic"]
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
