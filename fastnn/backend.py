@@ -28,6 +28,10 @@ Array = NDArray[Any]
 # Vectorised loads and cuBLAS's fast paths want 256-byte boundaries; 64 floats are 256 bytes.
 ALIGNMENT = 256
 
+_INSTALL = (
+    'pip install "cupy-cuda13x[ctk]" (driver 580 or newer), or "cupy-cuda12x[ctk]" for an older one'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -144,15 +148,7 @@ def blas_facts() -> dict[str, str]:
 
 def _cuda(index: int, reason: str) -> Backend:
     cupy = _import_cupy()
-    runtime = cupy.cuda.runtime
-    try:
-        driver = int(runtime.driverGetVersion())
-        count = int(runtime.getDeviceCount()) if driver else 0
-    except RuntimeError as error:  # CUDARuntimeError: no device, or a driver older than the wheel
-        raise DeviceError(
-            f"CUDA does not start: {error}",
-            "Run nvidia-smi: it shows the driver and the GPUs; CUDA 13 needs driver 580 or newer",
-        ) from error
+    driver, count = _driver_and_count(cupy.cuda.runtime)
     if not driver:
         raise DeviceError(
             "CuPy is installed but this machine has no NVIDIA driver",
@@ -170,7 +166,30 @@ def _cuda(index: int, reason: str) -> Backend:
             f"there is no device cuda:{index}: this machine has {count}",
             f"Use cuda:0 to cuda:{count - 1}" if count > 1 else "Use cuda:0",
         )
-    return Backend("cuda", index, cupy, reason)
+    backend = Backend("cuda", index, cupy, reason)
+    try:
+        with backend.activate():  # compiles and runs a kernel: finds missing headers and libraries
+            backend.to_host(cupy.zeros(1) + 1)
+    except Exception as error:  # CuPy lets RuntimeError, ImportError and its own types out
+        raise DeviceError(
+            f"the GPU cuda:{index} is there but cannot compute ({type(error).__name__}: {error})",
+            f"Install CuPy with its CUDA libraries: {_INSTALL}",
+        ) from error
+    return backend
+
+
+def _driver_and_count(runtime: Any) -> tuple[int, int]:
+    """Version of the driver (0: none) and number of GPUs that it shows."""
+    try:
+        driver = int(runtime.driverGetVersion())
+        return driver, int(runtime.getDeviceCount()) if driver else 0
+    except RuntimeError as error:  # CUDARuntimeError
+        if "NoDevice" in str(error):
+            return driver, 0
+        raise DeviceError(
+            f"CUDA does not start: {error}",
+            "Run nvidia-smi: it shows the driver and the GPUs; CUDA 13 needs driver 580 or newer",
+        ) from error
 
 
 def _import_cupy() -> ModuleType:
@@ -181,16 +200,11 @@ def _import_cupy() -> ModuleType:
         missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
         cause = error
     if missing:
-        raise DeviceError(
-            "CuPy is not installed",
-            'Install it with: pip install "fastnn[cuda13]" (driver 580 or newer), '
-            'or "fastnn[cuda12]" for an older driver',
-        )
+        raise DeviceError("CuPy is not installed", f"Install it with: {_INSTALL}")
     raise DeviceError(
         f"CuPy is installed but cannot be imported ({type(cause).__name__}: {cause})",
-        "Reinstall it with: pip uninstall cupy-cuda12x cupy-cuda13x, then "
-        'pip install "fastnn[cuda13]"; if a cache folder is named, set CUPY_CACHE_DIR to a '
-        "folder that can be written",
+        f"Reinstall it: pip uninstall cupy-cuda12x cupy-cuda13x, then {_INSTALL}; if a cache "
+        "folder is named, set CUPY_CACHE_DIR to one that can be written",
     ) from cause
 
 

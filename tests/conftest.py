@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastnn.backend import Backend, get_backend
-from fastnn.data.examples import Dataset, Examples
+from fastnn.data.examples import Dataset, Examples, Schema
 from fastnn.errors import DeviceError
 
 REAL_DATA = os.environ.get("FASTNN_DATA")
@@ -72,3 +72,8 @@ def blob_file(tmp_path: Path) -> Path:
         x_test=data.test.inputs, y_test=data.test.labels,
     )  # fmt: skip
     return path
+
+
+def kind_of(columns: int, *, pixels: bool, names: tuple[str, ...] = ()) -> Schema:
+    """The schema of a model of so many inputs and two classes."""
+    return Schema(("a", "b"), (columns,), pixels, names)

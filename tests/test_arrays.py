@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 from fastnn.data.arrays import read_array_inputs, read_npy, read_npz
 from fastnn.errors import DataError
 from tests.array_files import npy_bytes, write_npy, write_npz
+from tests.conftest import kind_of
 
 many = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -101,7 +102,7 @@ def test_labels_are_text_that_can_be_printed(tmp_path: Path, content: bytes) -> 
 
 def test_a_truth_value_is_0_or_1(tmp_path: Path) -> None:
     content = npy_bytes(np.array([[True, False, True]]))[:-3] + b"\x07\x00\x01"
-    found = read_array_inputs(write_npy(tmp_path, content), columns=3, pixels=True)
+    found = read_array_inputs(write_npy(tmp_path, content), kind_of(3, pixels=True))
     np.testing.assert_array_equal(found, [[1, 0, 1]])
 
 
@@ -163,33 +164,35 @@ def test_what_is_no_table_is_refused(tmp_path: Path, array: np.ndarray) -> None:
 @pytest.mark.parametrize("key", ["x", "X", "images", "inputs", "x_test", None])
 def test_inputs_alone(tmp_path: Path, key: str | None) -> None:
     path = write_npz(tmp_path, **{key: IMAGES}) if key else write_npy(tmp_path, IMAGES)
-    pixels = read_array_inputs(path, columns=4, pixels=True)
-    floats = read_array_inputs(path, columns=4, pixels=False)
+    pixels = read_array_inputs(path, kind_of(4, pixels=True))
+    floats = read_array_inputs(path, kind_of(4, pixels=False))
     assert (pixels.dtype, floats.dtype) == (np.uint8, np.float32)
     for found in (pixels, floats):
         np.testing.assert_array_equal(found, IMAGES.reshape(3, 4))
     with pytest.raises(DataError, match=r"found 4 values .*\(3, 2, 2\).*expected 7"):
-        read_array_inputs(path, columns=7, pixels=True)
+        read_array_inputs(path, kind_of(7, pixels=True))
 
 
 def test_inputs_need_a_known_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found z, expected one of x, X, images"):
-        read_array_inputs(write_npz(tmp_path, z=IMAGES), columns=4, pixels=True)
+        read_array_inputs(write_npz(tmp_path, z=IMAGES), kind_of(4, pixels=True))
 
 
 def test_labels_of_a_table_are_dropped(tmp_path: Path) -> None:
     path = write_npy(tmp_path, np.array([[9, 1, 2], [8, 3, 4]]))
-    found = read_array_inputs(path, columns=2, pixels=True)
+    found = read_array_inputs(path, kind_of(2, pixels=True))
     np.testing.assert_array_equal(found, [[1, 2], [3, 4]])
-    found = read_array_inputs(path, columns=2, pixels=False, label="2")
+    found = read_array_inputs(path, kind_of(2, pixels=False), label="2")
     np.testing.assert_array_equal(found, [[9, 1], [8, 3]])
 
 
 def test_a_model_of_bytes_takes_no_fractions(tmp_path: Path) -> None:
     path = write_npy(tmp_path, np.array([[1.0, 2.0], [3.0, 0.25]]))
     with pytest.raises(DataError, match=r"row 1, column 1: found 0\.25.*trained on bytes"):
-        read_array_inputs(path, columns=2, pixels=True)
-    whole = read_array_inputs(write_npy(tmp_path, np.array([[1.0, 255.0]])), columns=2, pixels=True)
+        read_array_inputs(path, kind_of(2, pixels=True))
+    whole = read_array_inputs(
+        write_npy(tmp_path, np.array([[1.0, 255.0]])), kind_of(2, pixels=True)
+    )
     assert whole.dtype == np.uint8
 
 

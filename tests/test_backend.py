@@ -1,6 +1,7 @@
 """Choosing a device: `auto` says why, an explicit device works or names what is missing."""
 
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,16 +12,25 @@ from fastnn.backend import ALIGNMENT, get_backend, is_device_array
 from fastnn.errors import ConfigError, DeviceError
 
 
-def fake_cupy(*, driver: int = 13000, count: int = 1, failure: Exception | None = None):
-    """A stand-in with the three questions that `get_backend` asks CuPy."""
+def fake_cupy(*, driver=13000, count=1, failure=None, broken=None):
+    """A stand-in with what `get_backend` asks of CuPy, and faults that it may have."""
 
     def device_count() -> int:
         if failure is not None:
             raise failure
+        if count == 0:  # CuPy checks the status of the call: it never returns 0
+            raise RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
         return count
 
+    def zeros(size: int):
+        if broken is not None:
+            raise broken
+        return np.zeros(size)
+
     runtime = SimpleNamespace(driverGetVersion=lambda: driver, getDeviceCount=device_count)
-    return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime), ndarray=type("ndarray", (), {}))
+    cuda = SimpleNamespace(runtime=runtime, Device=lambda index: nullcontext())
+    ndarray = type("ndarray", (), {})
+    return SimpleNamespace(cuda=cuda, ndarray=ndarray, zeros=zeros, asnumpy=np.asarray)
 
 
 @pytest.fixture
@@ -46,7 +56,7 @@ def test_explicit_cuda_without_cupy_names_the_pip_command(monkeypatch):
     monkeypatch.setattr(module.importlib, "import_module", missing)
     with pytest.raises(DeviceError, match="not installed") as caught:
         get_backend("cuda")
-    assert 'pip install "fastnn[cuda13]"' in caught.value.remedy
+    assert 'pip install "cupy-cuda13x[ctk]"' in caught.value.remedy
 
 
 def test_auto_without_cupy_is_the_cpu_and_says_why(monkeypatch):
@@ -95,6 +105,12 @@ def test_a_missing_dependency_of_cupy_is_broken_not_absent(monkeypatch):
             "cuda",
             "cudaErrorInsufficientDriver",
             "nvidia-smi",
+        ),
+        (
+            fake_cupy(broken=ImportError("libnvrtc.so.13")),
+            "cuda",
+            "cannot compute (ImportError: libnvrtc.so.13)",
+            "cupy-cuda13x[ctk]",
         ),
     ],
 )

@@ -174,7 +174,7 @@ def test_what_to_do_without_a_network(small: NamedSet, places: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_named(small)
     message = str(caught.value)
-    assert "Small is not on this machine and cannot be downloaded" in message
+    assert "and cannot be downloaded" in message
     assert "FASTNN_OFFLINE" in message
     assert f"Put its four files into {places / 'cache' / 'small'}" in message
 

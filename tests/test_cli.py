@@ -128,7 +128,8 @@ def test_device_can_come_from_the_environment(blob_file, tmp_path, monkeypatch):
     ],
 )
 def test_mistakes_get_one_clear_message_and_their_code(arguments, code, words, tmp_path):
-    result = invoke("train", "--out", tmp_path, *arguments, code=code)
+    out = [] if "--resume" in arguments else ["--out", tmp_path]
+    result = invoke("train", *out, *arguments, code=code)
     assert words in plain(result.stderr)
     assert result.stdout == ""
     assert not list(tmp_path.iterdir())
@@ -139,7 +140,7 @@ def test_cuda_that_is_not_there_has_its_own_code(blob_file, tmp_path, monkeypatc
     arguments = ("--dataset", blob_file, "--out", tmp_path, "--device", "cuda", "--epochs", "1")
     result = invoke("train", *arguments, code=4)
     assert "CuPy is" in result.stderr
-    assert "fastnn[cuda13]" in result.stderr
+    assert "cupy-cuda13x[ctk]" in result.stderr
     (event,) = events(invoke("train", *arguments, "--json", code=4).stdout)
     assert (event["event"], event["code"]) == ("error", 4)
 

@@ -16,6 +16,7 @@ from fastnn.data.arrays import read_array_inputs, read_npy, read_npz
 from fastnn.data.npy import load_member, load_npy, opened_archive
 from fastnn.errors import DataError
 from tests.array_files import npy_bytes, npy_header, write_npy, write_npz
+from tests.conftest import kind_of
 from tests.frugal import frugal
 
 many = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -123,7 +124,7 @@ def read_all(path: Path) -> None:
     """Every reader on one file; none may raise anything but `DataError`."""
     for read in (
         lambda: read_npz(path) if path.suffix == ".npz" else read_npy(path),
-        lambda: read_array_inputs(path, columns=4, pixels=True),
+        lambda: read_array_inputs(path, kind_of(4, pixels=True)),
     ):
         with contextlib.suppress(DataError):
             read()

@@ -16,6 +16,7 @@ from fastnn.data import garments, source
 from fastnn.data.examples import Dataset, Examples
 from fastnn.data.source import load_dataset, read_inputs
 from fastnn.errors import ConfigError, DataError
+from tests.conftest import kind_of
 from tests.idx_files import write_folder, write_idx
 
 many = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -279,7 +280,7 @@ def test_both_files_have_the_same_columns(
     test = csv(tmp_path / "test.csv", f"{header}\n{row}\n")
     with pytest.raises(DataError) as caught:
         load_dataset(str(train), test_data=test)
-    assert f"{test}: row 1: found {found}, expected {expected} as in {train};" in str(caught.value)
+    assert f"{test}: row 1: found {found}, expected {expected} as in training;" in str(caught.value)
 
 
 def test_columns_that_agree(tmp_path: Path) -> None:
@@ -324,17 +325,17 @@ def test_inputs_of_every_kind(tmp_path: Path) -> None:
     write_idx(tmp_path / "packed.gz", images)
     for name in ("a.npy", "a.npz", "a.csv", "plain", "packed.gz"):
         for pixels, kind in ((True, np.uint8), (False, np.float32)):
-            found = read_inputs(tmp_path / name, columns=4, pixels=pixels)
+            found = read_inputs(tmp_path / name, kind_of(4, pixels=pixels))
             assert found.dtype == kind
             np.testing.assert_array_equal(found, flat)
         with pytest.raises(DataError, match=r"found 4 .*expected 9"):
-            read_inputs(tmp_path / name, columns=9, pixels=True)
+            read_inputs(tmp_path / name, kind_of(9, pixels=True))
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "missing", "."])
 def test_inputs_that_are_not_there(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"cannot be read|a folder"):
-        read_inputs(tmp_path / name, columns=4, pixels=True)
+        read_inputs(tmp_path / name, kind_of(4, pixels=True))
 
 
 @many
@@ -345,7 +346,7 @@ def test_random_files_never_raise_anything_else(tmp_path: Path, content: bytes, 
     with contextlib.suppress(DataError):
         load_dataset(str(path))
     with contextlib.suppress(DataError):
-        read_inputs(path, columns=2, pixels=True)
+        read_inputs(path, kind_of(2, pixels=True))
 
 
 def test_a_real_folder_is_the_named_set(real_data: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fastnn.data import tables
 from fastnn.data.tables import read_table, read_table_inputs
 from fastnn.errors import DataError
+from tests.conftest import kind_of
 
 many = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -173,22 +174,22 @@ def test_a_row_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_inputs_with_and_without_labels(tmp_path: Path) -> None:
     bare = written(tmp_path, "1,2\n3,4\n")
     np.testing.assert_array_equal(
-        read_table_inputs(bare, columns=2, pixels=False), np.array([[1, 2], [3, 4]], np.float32)
+        read_table_inputs(bare, kind_of(2, pixels=False)), np.array([[1, 2], [3, 4]], np.float32)
     )
-    assert read_table_inputs(bare, columns=2, pixels=True).dtype == np.uint8
-    np.testing.assert_array_equal(read_table_inputs(bare, columns=1, pixels=False), [[2], [4]])
-    last = read_table_inputs(bare, columns=1, pixels=False, label="-1")
+    assert read_table_inputs(bare, kind_of(2, pixels=True)).dtype == np.uint8
+    np.testing.assert_array_equal(read_table_inputs(bare, kind_of(1, pixels=False)), [[2], [4]])
+    last = read_table_inputs(bare, kind_of(1, pixels=False), label="-1")
     np.testing.assert_array_equal(last, [[1], [3]])
     flowers = written(tmp_path, FLOWERS)
-    assert read_table_inputs(flowers, columns=2, pixels=False).shape == (3, 2)
+    assert read_table_inputs(flowers, kind_of(2, pixels=False)).shape == (3, 2)
     with pytest.raises(DataError, match="found 3 columns, expected 7, or 8 with a label"):
-        read_table_inputs(flowers, columns=7, pixels=False)
+        read_table_inputs(flowers, kind_of(7, pixels=False))
 
 
 def test_a_model_of_bytes_takes_no_fractions(tmp_path: Path) -> None:
     path = written(tmp_path, "1,2\n3,4.5\n")
     with pytest.raises(DataError, match=r"row 2, column 1: found 4\.5.*trained on bytes"):
-        read_table_inputs(path, columns=2, pixels=True)
+        read_table_inputs(path, kind_of(2, pixels=True))
 
 
 numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -219,7 +220,7 @@ def test_random_content_never_raises_anything_else(tmp_path: Path, content: byte
         assert len(part.inputs) == len(part.labels)
         assert np.isfinite(part.inputs).all()
     with contextlib.suppress(DataError):
-        assert read_table_inputs(path, columns=2, pixels=True).shape[1] == 2
+        assert read_table_inputs(path, kind_of(2, pixels=True)).shape[1] == 2
 
 
 @many

@@ -12,10 +12,12 @@ from fastnn.cli import data, doctor, evaluate, info, output, predict, train
 app = typer.Typer(
     name="fastnn",
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: rich would take "[default: 10]" for markup and drop it
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 unexpected or output not writable, 2 usage or settings, "
-    "3 data or checkpoint, 4 device, 5 diverged, 130 and 143 interrupted after saving.",
+    "3 data or checkpoint, 4 device, 5 diverged, 130 and 143 interrupted after saving, "
+    "141 nobody reads the output.",
 )
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
@@ -45,11 +47,10 @@ def root(
 ) -> None:
     """Train multilayer perceptrons on a CPU or an NVIDIA GPU.
 
-    fastnn train                              Fashion-MNIST, default network
-
-    fastnn train --recipe adam-50 --json      a published recipe, machine-readable
-
-    fastnn predict runs/... images.csv        a CSV of class and probability
-    """
+    \b
+    fastnn train                           Fashion-MNIST, default network
+    fastnn train --recipe adam-50 --json   published settings, JSON Lines
+    fastnn predict RUN images.csv          a CSV of class and probability
+    """  # noqa: D301 - this backslash is the character that keeps click from joining the lines
     if debug:
         output.show_tracebacks()

@@ -60,10 +60,16 @@ def fetch(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")] = "auto",
+    name: Annotated[
+        str, typer.Argument(metavar="NAME_OR_PATH", help="as in fastnn train --dataset")
+    ] = "auto",
     count: Annotated[int, typer.Option("--count", min=1, help="how many images")] = 10,
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", metavar="DIR")] = None,
-    label: Annotated[str | None, typer.Option("--label", metavar="COLUMN")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="folder of a named data set")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="COLUMN", help="label column of a table")
+    ] = None,
 ) -> None:
     """Draw the first training images with their labels in the terminal."""
     with output.exit_codes():

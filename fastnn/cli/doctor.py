@@ -73,6 +73,16 @@ def _blas() -> Iterator[Finding]:
         f"{facts['blas']}, {facts['blas_architecture']} kernels, {facts['blas_threads']} threads "
         f"on {usable_cores()} cores",
     )
+    if hasattr(os, "getloadavg"):
+        load, threads = os.getloadavg()[0], facts["blas_threads"]
+        if threads.isdigit() and int(threads) > 1 and load > 0.5 * usable_cores():
+            yield Finding(
+                "blas",
+                "warning",
+                f"other processes are busy here (load {load:.1f} on {usable_cores()} cores), and "
+                f"{threads} BLAS threads would wait for each other: OPENBLAS_NUM_THREADS=1 may be "
+                "many times as fast",
+            )
     forced = os.environ.get("OPENBLAS_CORETYPE")
     if forced:
         natural = _architecture_without_override()
@@ -101,10 +111,12 @@ def _gpu() -> Finding:
     from fastnn.errors import DeviceError
 
     try:
-        facts = get_backend("cuda").describe()
+        backend = get_backend("cuda")
+        facts = backend.describe()
     except DeviceError as error:
-        missing = "not installed" in error.problem or "no NVIDIA driver" in error.problem
-        return Finding("gpu", "missing" if missing else "broken", str(error))
+        # A CuPy that is installed but does not work is somebody's plan that failed.
+        expected = "cupy" in sys.modules and "no NVIDIA driver" not in error.problem
+        return Finding("gpu", "broken" if expected else "missing", str(error))
     return Finding(
         "gpu",
         "ok",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,40 +19,45 @@ def evaluate(
         str | None, typer.Option("--data-dir", metavar="DIR", help="where the data set lies now")
     ] = None,
     test_data: Annotated[
-        str | None, typer.Option("--test-data", metavar="FILE", help="another labelled test file")
+        Path | None,
+        typer.Option("--test-data", metavar="FILE", help="score this labelled file instead"),
     ] = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Score the network of RUN on the test part of the data it was trained with."""
     with output.exit_codes(as_json=json):
+        from fastnn.backend import get_backend
         from fastnn.cli.progress import download_bar
+        from fastnn.data.source import read_labelled
         from fastnn.training import checkpoint
         from fastnn.training.classifier import Classifier, weights_file
         from fastnn.training.run import load_data
 
-        _, meta = checkpoint.load(weights_file(run))
+        arrays, meta = checkpoint.load(weights_file(run))
         config = checkpoint.config_of(meta, run)
-        classifier = Classifier.load(run, device or config.device)
-        config = replace(
-            config,
-            data_dir=data_dir or config.data_dir,
-            test_data=test_data or config.test_data,
-        )
-        with download_bar(quiet=json) as progress:
-            data = load_data(config, warn=output.warn, progress=progress)
-        if data.test is None:
-            raise DataError(f"{data.name} has no test part; name a file with --test-data")
-        if data.class_names != classifier.class_names:
-            raise DataError(
-                f"{data.name} now has the classes {', '.join(data.class_names)}; the network "
-                f"was trained on {', '.join(classifier.class_names)}"
-            )
-        score = classifier.evaluate(data.test)
+        classifier = Classifier.from_checkpoint(arrays, meta, get_backend(device or "auto"))
+        output.warn_if_untrained(meta)
+        if test_data is not None:
+            name = test_data.stem
+            test = read_labelled(test_data, classifier.schema, label=config.label)
+        else:
+            config = replace(config, data_dir=data_dir or config.data_dir)
+            with download_bar(quiet=json) as progress:
+                data = load_data(config, warn=output.warn, progress=progress)
+            if data.test is None:
+                raise DataError(f"{data.name} has no test part; name a file with --test-data")
+            if data.schema != classifier.schema:
+                raise DataError(
+                    f"{data.name} is no longer what the network was trained on: found "
+                    f"{data.schema}, expected {classifier.schema}"
+                )
+            name, test = data.name, data.test
+        score = classifier.evaluate(test)
         if json:
-            output.emit("done", asdict(score) | {"dataset": data.name, "run": str(run)})
+            output.emit("done", asdict(score) | {"dataset": name, "run": str(run)})
         else:
             print(
-                f"{data.name}: accuracy {output.percent(score.accuracy)}, loss {score.loss:.4f} "
+                f"{name}: accuracy {output.percent(score.accuracy)}, loss {score.loss:.4f} "
                 f"on {score.count:,} test examples"
             )

@@ -23,7 +23,7 @@ def info(run: Run, json: Json = False) -> None:
         values: dict[str, Any] = {
             "file": str(file),
             "fastnn": meta.get("fastnn"),
-            "epoch": meta.get("epoch"),
+            "epoch": meta.get("epoch", meta.get("state", {}).get("epoch")),
             "sizes": list(model.sizes),
             "parameters": model.params.count,
             "classes": list(classifier.class_names),
@@ -47,5 +47,6 @@ def _print(values: dict[str, Any]) -> None:
     print(f"total  {'':>16}  {values['parameters']:>11,}\n")
     print(f"classes          {', '.join(values['classes'])}")
     for key, value in values["config"].items():
-        print(f"{key:16} {value}")
+        if value is not None:
+            print(f"{key:16} {value}")
     print(f"fingerprint      {values['fingerprint']}")

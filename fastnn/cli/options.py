@@ -38,6 +38,7 @@ def setting(field: str, *flags: str, envvar: str | None = None, metavar: str | N
         show_default=False,
         envvar=envvar,
         metavar=metavar,
+        autocompletion=(lambda: list(rule.choices)) if rule.choices else None,
     )
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
@@ -24,10 +24,18 @@ _debug = False
 
 
 def stderr_console() -> Console:
-    """A console on stderr that respects NO_COLOR, TERM=dumb and files."""
+    """A console on stderr that respects NO_COLOR, TERM=dumb and files.
+
+    Where nobody reads stderr any more it falls silent: progress is no reason to end a training.
+    """
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    class Stderr(Console):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            _abandon(sys.stderr)
+
+    return Stderr(stderr=True, highlight=False)
 
 
 def note(text: str, style: str = "") -> None:
@@ -40,6 +48,12 @@ def note(text: str, style: str = "") -> None:
 def warn(text: str) -> None:
     """A warning that is hard to overlook, in colour or not."""
     note(f"WARNING: {text}", style="bold yellow")
+
+
+def warn_if_untrained(meta: Mapping[str, Any]) -> None:
+    """Say so where a run ended before its first epoch did: its network is the random start."""
+    if meta.get("epoch") == 0:
+        warn("this network was never trained: its run has not finished an epoch")
 
 
 def emit(event: str, values: Mapping[str, Any]) -> None:
@@ -64,24 +78,35 @@ def exit_codes(*, as_json: bool = False) -> Iterator[None]:
     """Turn fastnn's errors into a line on stderr and their exit code."""
     try:
         yield
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except FastNNError as error:
         if _debug:
             raise
-        notes = "".join(f"\n{line}" for line in getattr(error, "__notes__", ()))
+        notes = list(getattr(error, "__notes__", ()))
         if as_json:
-            emit("error", {"code": error.exit_code, "message": f"{error}{notes}"})
-        note(f"error: {error}{notes}", style="bold red")
+            message = "\n".join([str(error), *notes])
+            emit("error", {"code": error.exit_code, "message": message})
+        note(f"error: {error}", style="bold red")
+        for line in notes:  # not wrapped: a command in it is meant to be copied
+            stderr_console().print(line, style="bold", markup=False, soft_wrap=True)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         note("interrupted", style="bold red")
         raise typer.Exit(130) from None
+    except MemoryError as error:
+        note(
+            f"error: not enough memory ({error}); a smaller --batch-size, --hidden or "
+            "--limit-train needs less",
+            style="bold red",
+        )
+        raise typer.Exit(1) from None
     except BrokenPipeError:  # whoever read stdout has left: not an error of ours
-        _abandon_stdout()
+        _abandon(sys.stdout)
         raise typer.Exit(BROKEN_PIPE) from None
     except OSError as error:  # reading is reported as DataError, so this is stdout on a full disk
-        _abandon_stdout()
-        note(f"error: {error}", style="bold red")
+        _abandon(sys.stdout)
+        note(f"error: stdout cannot be written ({error.strerror or error})", style="bold red")
         raise typer.Exit(1) from None
 
 
@@ -91,9 +116,10 @@ def show_tracebacks() -> None:
     _debug = True
 
 
-def _abandon_stdout() -> None:
+def _abandon(stream: IO[str] | None) -> None:
     """Send what is still buffered to nowhere, or Python would fail once more at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _not_finite(value: object) -> bool:

@@ -23,15 +23,22 @@ def predict(
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Predict FILE with the network of RUN: a CSV of index, class, name, probability on stdout."""
-    with output.exit_codes(as_json=json):
-        from fastnn.data.source import read_inputs
-        from fastnn.training.classifier import Classifier
+    """Predict FILE with the network of RUN: a CSV of index, class, name, probability on stdout.
 
-        classifier = Classifier.load(run, device or "auto")
-        inputs = read_inputs(
-            file, columns=classifier.model.sizes[0], pixels=classifier.pixels, label=label
-        )
+    FILE holds images (IDX), a table (.csv, with or without the label column of training), or arrays
+    (.npy; .npz: x, X, images, inputs or features, else its x_test).
+    """
+    with output.exit_codes(as_json=json):
+        from fastnn.backend import get_backend
+        from fastnn.data.source import read_inputs
+        from fastnn.training import checkpoint
+        from fastnn.training.classifier import Classifier, weights_file
+
+        arrays, meta = checkpoint.load(weights_file(run))
+        classifier = Classifier.from_checkpoint(arrays, meta, get_backend(device or "auto"))
+        label = label or checkpoint.config_of(meta, run).label
+        inputs = read_inputs(file, classifier.schema, label=label)
+        output.warn_if_untrained(meta)
         probabilities = classifier.predict_proba(inputs)
         codes = probabilities.argmax(axis=1)
         rows = csv.writer(sys.stdout, lineterminator="\n")

@@ -37,8 +37,12 @@ class Progress(Callback):
 
     def on_fit_start(self, trainer: Trainer) -> None:
         model = trainer.model
-        network = "-".join(map(str, model.sizes))
-        self._say(f"{self._data.name} on {model.backend} ({model.backend.reason})")
+        data, network = self._data, "-".join(map(str, model.sizes))
+        classes = len(data.class_names)
+        named = "" if classes > 12 else f" ({', '.join(data.class_names)})"
+        of = f" of column {data.columns[0]!r}" if data.columns else ""
+        self._say(f"{data.name} on {model.backend} ({model.backend.reason})")
+        self._say(f"{len(data.train.labels):,} examples, {classes} classes{of}{named}")
         self._say(f"network {network}, {model.params.count:,} parameters")
         if trainer.epoch or trainer.position:
             self._say(f"resumed after epoch {trainer.epoch}, step {trainer.position}")
@@ -58,21 +62,19 @@ class Progress(Callback):
             self._live.start()
 
     def on_epoch_end(self, trainer: Trainer, report: EpochReport) -> None:
-        parts = [
-            f"epoch {report.epoch:>{len(str(trainer.epochs))}}/{trainer.epochs}",
-            f"loss {number(report.train_loss)}",
-            f"acc {percent(report.train_accuracy)}",
+        total = trainer.epochs
+        parts = [  # (what goes first where the line is too narrow, text)
+            (9, f"epoch {report.epoch:>{len(str(total))}}/{total}"),
+            (6, f"loss {number(report.train_loss)}"),
+            (5, f"acc {percent(report.train_accuracy)}"),
+            (7, f"val {number(report.valid_loss)}"),
+            (8, f"acc {percent(report.valid_accuracy)}"),
+            (2, f"{report.samples_per_second:,.0f}/s"),
+            (1, f"lr {report.learning_rate:.2g}"),
+            (4, f"ETA {self._remaining(trainer)}"),
         ]
-        if report.valid_loss is not None:
-            parts += [
-                f"val {number(report.valid_loss)}",
-                f"acc {percent(report.valid_accuracy)}",
-            ]
-        parts += [
-            f"{report.samples_per_second:,.0f}/s",
-            f"lr {report.learning_rate:.2g}",
-            f"ETA {self._remaining(trainer)}",
-        ]
+        if report.valid_loss is None:
+            del parts[3:5]
         self._say(_fitted(parts, self._width()))
 
     def on_fit_end(self, trainer: Trainer) -> None:
@@ -140,11 +142,9 @@ def download_bar(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]
         yield tell
 
 
-def _fitted(parts: list[str], width: int) -> str:
-    """As many parts, in order of importance, as one line holds."""
-    line = parts[0]
-    for part in parts[1:]:
-        if len(line) + 2 + len(part) > width:
-            break
-        line += f"  {part}"
-    return line
+def _fitted(parts: list[tuple[int, str]], width: int) -> str:
+    """The parts in order, without the least important ones where a line cannot hold all."""
+    kept = list(parts)
+    while len(kept) > 1 and len("  ".join(text for _, text in kept)) > width:
+        kept.remove(min(kept))
+    return "  ".join(text for _, text in kept)

@@ -30,7 +30,9 @@ def train(
     epochs: Annotated[int | None, setting("epochs", "--epochs")] = None,
     batch_size: Annotated[int | None, setting("batch_size", "--batch-size")] = None,
     optimizer: Annotated[str | None, setting("optimizer", "--optimizer")] = None,
-    learning_rate: Annotated[float | None, setting("learning_rate", "--lr")] = None,
+    learning_rate: Annotated[
+        float | None, setting("learning_rate", "--lr", "--learning-rate")
+    ] = None,
     momentum: Annotated[float | None, setting("momentum", "--momentum")] = None,
     nesterov: Annotated[bool | None, setting("nesterov", "--nesterov/--no-nesterov")] = None,
     beta1: Annotated[float | None, setting("beta1", "--beta1")] = None,
@@ -55,15 +57,21 @@ def train(
         Path | None,
         typer.Option("--config", metavar="FILE", help="settings as .toml or a run's config.json"),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where run folders go")] = Path(
-        "runs"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="where run folders go [default: runs]"),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="end of the run folder's name [default: dataset]")
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option("--resume", metavar="RUN", help="go on with this run; may change --epochs"),
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="go on with this run; only --epochs (which also stretches a schedule) and "
+            "--device may change",
+        ),
     ] = None,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress on stderr")] = False,
@@ -79,9 +87,10 @@ def train(
         if hidden is not None:
             given["hidden"] = widths(hidden)
         if resume is None:
-            result = _start(layered(recipe, config, given), out, name, json, quiet)
+            settings = layered(recipe, config, given)
+            result = _start(settings, out or Path("runs"), name, json, quiet)
         else:
-            clash = {"recipe": recipe, "config": config, "name": name}
+            clash = {"recipe": recipe, "config": config, "out": out, "name": name}
             taken = [key for key, value in clash.items() if value is not None]
             taken += sorted(given.keys() - {"epochs", "device"})
             if taken:
@@ -114,7 +123,10 @@ def _resume(
     saved = load_run(run)
     data = _load(saved.config, quiet)
     callbacks = _callbacks(data, as_json, quiet)
-    return resume(saved, data=data, epochs=epochs, device=device, callbacks=callbacks)
+    result = resume(saved, data=data, epochs=epochs, device=device, callbacks=callbacks)
+    if len(result.history) == saved.meta["state"]["epoch"]:
+        output.note("this run was finished already: these are its figures; --epochs N adds more")
+    return result
 
 
 def _load(config: TrainConfig, quiet: bool) -> Dataset:
@@ -139,7 +151,9 @@ def _callbacks(data: Dataset, as_json: bool, quiet: bool) -> list[Callback]:
 
 def _print_summary(result: Result) -> None:
     """The final figures as a small table on stdout."""
-    print(f"{result.dataset}: {len(result.history)} epochs in {result.seconds:.1f} s")
+    epochs = len(result.history)
+    plural = "" if epochs == 1 else "s"
+    print(f"{result.dataset}: {epochs} epoch{plural} in {result.seconds:.1f} s")
     print(f"{'':10}  {'loss':>8}  {'accuracy':>9}  {'examples':>8}")
     for part, score in (("train", result.train), ("valid", result.valid), ("test", result.test)):
         if score is not None:

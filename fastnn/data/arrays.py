@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn.data.examples import Schema
 from fastnn.data.npy import load_member, load_npy, opened_archive
 from fastnn.data.parts import (
     PICTURE,
@@ -28,8 +29,11 @@ _WITH_TEST = (
     ("x_train", "y_train", "x_test", "y_test"),
     ("train_images", "train_labels", "test_images", "test_labels"),
 )
-_ONE_PART = (("x", "y"), ("X", "y"), ("images", "labels"), ("inputs", "labels"))
-_INPUTS_ALONE = ("x", "X", "images", "inputs", "x_test", "test_images")
+_ONE_PART = (
+    ("x", "y"), ("X", "y"), ("X", "Y"), ("images", "labels"), ("inputs", "labels"),
+    ("features", "labels"),
+)  # fmt: skip
+_INPUTS_ALONE = ("x", "X", "images", "inputs", "features", "x_test", "test_images")
 
 
 def read_npz(path: Path) -> tuple[Part, Part | None]:
@@ -80,10 +84,8 @@ def part_of(
     return Part(where, flat, codes, inputs.shape[1:], 0)
 
 
-def read_array_inputs(
-    path: Path, *, columns: int, pixels: bool, label: str | None = None
-) -> NDArray[Any]:
-    """Inputs (N, columns) of an .npz or .npy file; uint8 if `pixels`, else float32.
+def read_array_inputs(path: Path, schema: Schema, *, label: str | None = None) -> NDArray[Any]:
+    """Inputs (N, D) of an .npz or .npy file; uint8 if pixels, else float32.
 
     A table in an .npy file may have one more column: its labels, which are dropped.
     """
@@ -97,15 +99,15 @@ def read_array_inputs(
             array = load_member(path, archive, members[key])
     else:
         array = load_npy(path)
-        if array.ndim == 2 and array.shape[1] == columns + 1:
-            array = np.delete(array, label_column(path, columns + 1, (), label), axis=1)
+        if array.ndim == 2 and array.shape[1] == schema.width + 1:
+            array = np.delete(array, label_column(path, schema.width + 1, (), label), axis=1)
     inputs = _as_inputs(array, path, "the inputs")
-    if inputs.shape[1] != columns:
+    if inputs.shape[1] != schema.width:
         raise DataError(
             f"{path}: found {inputs.shape[1]} values in each example (shape {array.shape}), "
-            f"expected {columns}"
+            f"expected {schema.width}"
         )
-    if not pixels:
+    if not schema.pixels:
         return inputs.astype(np.float32, copy=False)
     narrowed = as_bytes(inputs)
     if narrowed is None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastnn.data.arrays import part_of
-from fastnn.data.examples import Dataset, Examples
+from fastnn.data.examples import Dataset, Examples, Schema
 from fastnn.data.labels import classes_of, codes_of
-from fastnn.data.parts import Part, shortened
+from fastnn.data.parts import Part, check_columns
 from fastnn.errors import DataError
 
 
@@ -30,10 +30,10 @@ def dataset_from_arrays(
     """
     if (x_test is None) != (y_test is None):
         raise DataError("found one of x_test and y_test, expected both or neither")
-    where = Path(name)
-    train = part_of(np.asarray(x), np.asarray(y), where, ("x", "y"))
+    train = part_of(np.asarray(x), np.asarray(y), Path(name), ("x", "y"))
     if x_test is None or y_test is None:
         return assembled(name, train, None)
+    where = Path(f"{name}, test part")
     test = part_of(np.asarray(x_test), np.asarray(y_test), where, ("x_test", "y_test"))
     return assembled(name, train, test)
 
@@ -42,37 +42,25 @@ def assembled(name: str, train: Part, test: Part | None) -> Dataset:
     """A data set of two parts, whose labels become codes in the order of the training classes."""
     class_names = classes_of(train)
     examples = Examples(train.inputs, codes_of(train, class_names))
-    if test is None:
-        return Dataset(name, examples, None, class_names, train.shape)
-    _compare_columns(train, test)
-    if test.inputs.shape[1] != train.inputs.shape[1]:
+    data = Dataset(name, examples, None, class_names, train.shape, train.columns)
+    return data if test is None else replace(data, test=fitted(test, data.schema))
+
+
+def fitted(part: Part, schema: Schema) -> Examples:
+    """A further part as examples of this kind; DataError where it is of another."""
+    if part.columns:
+        check_columns(part.path, part.columns, schema.columns)
+    if part.inputs.shape[1] != schema.width:
         raise DataError(
-            f"{test.path}: found {test.inputs.shape[1]} features (shape {test.shape}), "
-            f"expected {train.inputs.shape[1]} as in {train.path}"
+            f"{part.path}: found {part.inputs.shape[1]} features (shape {part.shape}), "
+            f"expected {schema.width} as in training"
         )
-    inputs = test.inputs
-    if inputs.dtype != train.inputs.dtype:
-        if train.inputs.dtype == np.uint8:
-            raise DataError(
-                f"{test.path}: found numbers other than 0 to 255, expected bytes as in {train.path}"
-            )
-        inputs = inputs.astype(np.float32)
-    held_out = Examples(inputs, codes_of(test, class_names))
-    return Dataset(name, examples, held_out, class_names, train.shape)
-
-
-def _compare_columns(train: Part, test: Part) -> None:
-    # Values under another name are another quantity, yet nothing else would tell: the scores would
-    # just be bad. The label may stand elsewhere, because its column is looked up in each file.
-    if not train.columns or not test.columns:
-        return
-    for expected, found in zip_longest(train.columns, test.columns):
-        if found != expected:
-            raise DataError(
-                f"{test.path}: row 1: found {_named(found)}, expected {_named(expected)} "
-                f"as in {train.path}; both files need the same columns in the same order"
-            )
-
-
-def _named(column: str | None) -> str:
-    return "no more columns" if column is None else f"the column {shortened(repr(column))}"
+    inputs = part.inputs
+    if schema.pixels and inputs.dtype != np.uint8:
+        raise DataError(
+            f"{part.path}: found numbers other than whole ones from 0 to 255, "
+            "expected bytes as in training"
+        )
+    if not schema.pixels:
+        inputs = inputs.astype(np.float32, copy=False)
+    return Examples(inputs, codes_of(part, schema.class_names))

@@ -157,6 +157,8 @@ def read_known(
     found, expected = (digest, file.packed) if by_file else (content, file.content)
     owner = _owner(content)
     told = f"this is {owner}, not {known.title}'s {stem(file.name)}" if owner else "a wrong file"
+    if owner and advice:
+        advice = f"; name the folder of {known.title} with --data-dir or FASTNN_DATA"
     if content == file.content:
         told = "the right content, but compressed anew; the uncompressed file would be accepted"
     raise DataError(f"{shown}: {told}: found SHA-256 {found}, expected {expected}{advice}")
@@ -207,8 +209,19 @@ def _places(known: NamedSet) -> Iterator[Path]:
     root = os.environ.get("FASTNN_DATA")
     if root:
         yield Path(root) / known.name
-        yield Path(root)
+        if not _holds_another(known, Path(root)):
+            yield Path(root)
     yield cache_folder() / known.name
+
+
+def _holds_another(known: NamedSet, folder: Path) -> bool:
+    """Whether a folder without the set's name is another set's: told by its smallest file."""
+    path = find_file(folder, TEST_LABELS)
+    try:
+        owner = _owner(content_sha256(read_idx(path)))
+    except DataError:
+        return False  # missing or damaged: said where the files are read
+    return owner is not None and not owner.startswith(f"{known.title}'s")
 
 
 def _download(known: NamedSet, folder: Path, progress: Progress | None) -> None:
@@ -220,8 +233,9 @@ def _download(known: NamedSet, folder: Path, progress: Progress | None) -> None:
     try:
         download(missing_files(folder), folder, known.mirrors, check=check, progress=progress)
     except DataError as error:
+        looked = ", ".join(str(place) for place in _places(known))
         raise DataError(
-            f"{known.title} is not on this machine and cannot be downloaded: {error}. "
+            f"{known.title} is not in {looked} and cannot be downloaded: {error}. "
             f"Put its four files into {folder}, or name their folder with --data-dir or FASTNN_DATA"
         ) from error
 

@@ -7,7 +7,8 @@ belongs to the model, and bytes take a quarter of the memory of floats.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,32 +30,59 @@ class Examples(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Schema:
+    """What examples of one kind are like: enough to read more of them and to name their classes."""
+
+    class_names: tuple[str, ...]
+    shape: tuple[int, ...]  # of one example
+    pixels: bool  # inputs are bytes
+    columns: tuple[str, ...] = ()  # a table's header: the label's name, then the features'
+
+    @property
+    def width(self) -> int:
+        """D, the values of one example."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """A named data set on the host. `shape` is one example's, (28, 28) for these images."""
 
     name: str
-    train: Examples
-    test: Examples | None
+    train: Examples = field(repr=False)
+    test: Examples | None = field(repr=False)
     class_names: tuple[str, ...]
     shape: tuple[int, ...]
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part, examples in (("training", self.train), ("test", self.test)):
-            if examples is None:
-                continue
-            count, columns = examples.inputs.shape
-            if count == 0:
-                raise DataError(f"{self.name}: the {part} part holds no examples")
-            if len(examples.labels) != count:
-                raise DataError(
-                    f"{self.name}: the {part} part has {count} inputs but "
-                    f"{len(examples.labels)} labels; each input needs one label"
-                )
-            if columns != int(np.prod(self.shape)):
-                raise DataError(
-                    f"{self.name}: the {part} part has {columns} columns where the shape "
-                    f"{self.shape} asks for {int(np.prod(self.shape))}"
-                )
+            if examples is not None:
+                fault = self._fault(examples)
+                if fault:
+                    raise DataError(f"{self.name}: the {part} part {fault}")
+
+    def _fault(self, examples: Examples) -> str | None:
+        """What does not fit, in words."""
+        inputs, labels = examples
+        if inputs.ndim != 2 or inputs.shape[1] != self.schema.width:
+            return f"has inputs of shape {inputs.shape}, expected (N, {self.schema.width})"
+        if len(inputs) == 0:
+            return "holds no examples"
+        if labels.shape != (len(inputs),):
+            return f"has {len(inputs)} inputs but labels of shape {labels.shape}; each needs one"
+        classes = len(self.class_names)
+        # Checked here once, because no kernel looks: an index out of range would be bent into it.
+        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+            found = f"{labels.min()} to {labels.max()} as {labels.dtype}"
+            return f"has labels {found}, expected whole numbers from 0 to {classes - 1}"
+        return None
+
+    @property
+    def schema(self) -> Schema:
+        """What its examples are like."""
+        pixels = self.train.inputs.dtype == np.uint8
+        return Schema(self.class_names, self.shape, pixels, self.columns)
 
     def fingerprint(self) -> str:
         """SHA-256 over the training arrays: tells two data sets of the same name apart."""
@@ -69,10 +97,9 @@ class Dataset:
         total = len(self.train.labels)
         if count >= total:
             return self
-        rows, _ = stratified_split(
-            self.train.labels, count, generator(seed, Stream.SAMPLE), what=f"a sample of {count}"
-        )
-        return Dataset(self.name, self.train.take(rows), self.test, self.class_names, self.shape)
+        rng = generator(seed, Stream.SAMPLE)
+        _, rows = stratified_split(self.train.labels, total - count, rng, what="limit_train")
+        return replace(self, train=self.train.take(rows))
 
 
 def stratified_split(
@@ -80,18 +107,24 @@ def stratified_split(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Split rows 0..N-1 into `count` chosen ones and the rest, each class in proportion.
 
-    Both parts come back in rising order, so that copying them reads memory forwards. Fractions of
-    an example go to the classes with the largest remainder, so the first part has exactly `count`.
+    The rest keeps at least one example of every class. Fractions of an example go to the classes
+    with the largest remainder, so that exactly `count` are chosen. Both parts come back in rising
+    order, so that copying them reads memory forwards.
     """
-    total = len(labels)
-    if not 0 < count < total:
-        raise ConfigError(f"{what}: {count} of {total} examples leaves one part empty")
     sizes = np.bincount(labels)
-    shares = sizes * (count / total)
-    quota = np.floor(shares).astype(np.intp)
-    most_cut_first = np.argsort(quota - shares, kind="stable")
-    quota[most_cut_first[: count - int(quota.sum())]] += 1
-    chosen = np.zeros(total, dtype=bool)
+    most = int(len(labels) - np.count_nonzero(sizes))
+    if not 0 < count <= most:
+        raise ConfigError(
+            f"{what}: would set {count} of {len(labels)} examples aside, expected 1 to {most} so "
+            f"that each of {np.count_nonzero(sizes)} classes keeps one; choose another share, or 0"
+        )
+    shares = sizes * (count / len(labels))
+    room = np.maximum(sizes - 1, 0)
+    quota = np.minimum(np.floor(shares).astype(np.intp), room)
+    while (lacking := count - int(quota.sum())) > 0:
+        wanted_first = np.argsort(quota - shares, kind="stable")
+        quota[wanted_first[quota[wanted_first] < room[wanted_first]][:lacking]] += 1
+    chosen = np.zeros(len(labels), dtype=bool)
     for label, number in enumerate(quota):
         members = np.flatnonzero(labels == label)
         chosen[rng.permutation(members)[:number]] = True

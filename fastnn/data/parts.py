@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.errors import DataError
+from fastnn.errors import DataError, did_you_mean
 
 TRAINED_ON_BYTES = "a whole number from 0 to 255, because the model was trained on bytes"
 PICTURE = 784  # so many columns that are all bytes are taken for a picture of 28 x 28
@@ -51,9 +52,25 @@ def label_column(path: Path, width: int, names: Sequence[str], label: str | None
     if names.count(label) != 1:
         raise DataError(
             f"{path}: row 1: found {names.count(label)} columns called {label!r}, expected one; "
-            f"the columns are {shortened(', '.join(names))}"
+            f"the columns are {shortened(', '.join(names))}{did_you_mean(label, names)}"
         )
     return names.index(label)
+
+
+def check_columns(path: Path, found: Sequence[str], expected: Sequence[str]) -> None:
+    """Refuse a header that differs from the training file's, where both have one.
+
+    Values under another name are another quantity, yet nothing else would tell: the scores would
+    just be bad.
+    """
+    if not found or not expected:
+        return
+    for one, other in zip_longest(found, expected):
+        if one != other:
+            raise DataError(
+                f"{path}: row 1: found {_named(one)}, expected {_named(other)} as in training; "
+                "the columns must be the same, in the same order"
+            )
 
 
 def are_bytes(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -98,3 +115,7 @@ def shortened(text: str, most: int = 60) -> str:
     """Text of a file as a message may show it: printable, and at most so many characters."""
     shown = text if text.isprintable() else repr(text)
     return shown if len(shown) <= most else shown[: most - 3] + "..."
+
+
+def _named(column: str | None) -> str:
+    return "no more columns" if column is None else f"the column {shortened(repr(column))}"

@@ -24,6 +24,11 @@ class Scaling:
     offset: NDArray[np.float64] | None
     factor: NDArray[np.float64]
 
+    @property
+    def vectors(self) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
+        """Both vectors."""
+        return self.offset, self.factor
+
     @classmethod
     def fit(cls, inputs: NDArray[Any], kind: str = "unit") -> Scaling:
         """Learn the range, or mean and deviation, of inputs (N, D)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastnn.data import garments
 from fastnn.data.arrays import read_array_inputs, read_npy, read_npz
-from fastnn.data.assembly import assembled
+from fastnn.data.assembly import assembled, fitted
 from fastnn.data.catalog import (
     FASHION_MNIST,
     NAMED_SETS,
@@ -26,13 +27,13 @@ from fastnn.data.catalog import (
     missing_files,
 )
 from fastnn.data.download import Progress
-from fastnn.data.examples import Dataset, Examples
+from fastnn.data.examples import Dataset, Examples, Schema
 from fastnn.data.idx import looks_like_idx, read_idx, read_labelled_images
 from fastnn.data.parts import Part
 from fastnn.data.tables import read_table, read_table_inputs
 from fastnn.errors import ConfigError, DataError, did_you_mean
 
-_NAMES = ("auto", *NAMED_SETS, "garments")
+DATASET_NAMES = ("auto", *NAMED_SETS, "garments")
 _KINDS = "a folder of four IDX files, .csv, .npz or .npy"
 _DRAWN = {"train": 60_000, "test": 10_000}
 
@@ -57,7 +58,7 @@ def load_dataset(
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit {limit}: expected at least 1 training example, or none")
-    if name in _NAMES:
+    if name in DATASET_NAMES:
         _refuse(name, "files only", test_data=test_data, label=label)
     if name not in NAMED_SETS and name != "auto":
         _refuse(name, "named sets only", data_dir=data_dir)
@@ -70,8 +71,8 @@ def load_dataset(
             if data_dir is not None:
                 raise
             text = (
-                "training on garments, drawn pictures that are NOT Fashion-MNIST: figures cannot "
-                f"be compared with those published for it. Reason: {error}"
+                "these are garments, drawn pictures that are NOT Fashion-MNIST: figures cannot be "
+                f"compared with those published for it. Reason: {error}"
             )
             if warn is None:
                 warnings.warn(text, stacklevel=2)
@@ -85,29 +86,36 @@ def load_dataset(
     return data if limit is None else data.limited(limit, seed)
 
 
-def read_inputs(
-    path: Path, *, columns: int, pixels: bool, label: str | None = None
-) -> NDArray[Any]:
-    """Inputs (N, columns) to predict from: uint8 for a model of pixels, float32 for any other.
+def read_inputs(path: Path, schema: Schema, *, label: str | None = None) -> NDArray[Any]:
+    """Inputs (N, D) to predict from: uint8 for a model of pixels, float32 for any other.
 
     IDX images are recognised by content; .csv, .npy and .npz by name. A column of labels is
-    dropped where a table has one column more than the model.
+    dropped where a table has one column more than the model. Of an .npz that holds a training and
+    a test part, the test part is read.
     """
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return read_table_inputs(path, columns=columns, pixels=pixels, label=label)
+        return read_table_inputs(path, schema, label=label)
     if suffix in (".npz", ".npy"):
-        return read_array_inputs(path, columns=columns, pixels=pixels, label=label)
+        return read_array_inputs(path, schema, label=label)
     if not looks_like_idx(path):
         raise DataError(f"{path}: found no data to predict from, expected IDX, .csv, .npz or .npy")
     images = read_idx(path)
     inputs = images.reshape(len(images), -1)
-    if inputs.shape[1] != columns:
+    if inputs.shape[1] != schema.width:
         raise DataError(
             f"{path}: found {inputs.shape[1]} values in each example (shape {images.shape}), "
-            f"expected {columns}"
+            f"expected {schema.width}"
         )
-    return inputs if pixels else inputs.astype(np.float32)
+    return inputs if schema.pixels else inputs.astype(np.float32)
+
+
+def read_labelled(path: Path, schema: Schema, *, label: str | None = None) -> Examples:
+    """Labelled examples of a known kind from one .csv, .npz or .npy file."""
+    part, more = _file_parts(path, label)
+    if more is not None:
+        raise DataError(f"{path}: found two parts, expected one set of inputs and labels")
+    return fitted(part, schema)
 
 
 def _garments(limit: int | None) -> Dataset:
@@ -132,11 +140,12 @@ def _refuse(name: str, scope: str, **given: object) -> None:
 def _existing(name: str) -> Path:
     path = Path(name)
     with suppress(OSError):  # a name too long to be a file's
-        if path.exists():
+        if name.strip() and path.exists():
             return path
+    known = ", ".join(DATASET_NAMES)
     raise DataError(
-        f"{name}: no data set has this name and no file this path; "
-        f"expected {', '.join(_NAMES)}, or {_KINDS}{did_you_mean(name.lower(), _NAMES)}"
+        f"{name!r}: no data set has this name and no file this path; expected {known}, or {_KINDS}"
+        f"{did_you_mean(name.lower(), DATASET_NAMES)}"
     )
 
 
@@ -151,9 +160,8 @@ def _load_path(path: Path, test_data: Path | None, label: str | None) -> Dataset
             raise DataError(f"{test_data}: expected a {suffix} file, as {path} is one")
         if test is not None:
             raise DataError(f"{path} holds a test part already; leave out {test_data}")
-        test, more = _file_parts(test_data, label)
-        if more is not None:
-            raise DataError(f"{test_data}: found two parts, expected one set of inputs and labels")
+        data = assembled(path.stem, train, None)
+        return replace(data, test=read_labelled(test_data, data.schema, label=label))
     return assembled(path.stem, train, test)
 
 

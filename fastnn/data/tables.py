@@ -20,12 +20,14 @@ from typing import Any, Never
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn.data.examples import Schema
 from fastnn.data.files import opened
 from fastnn.data.parts import (
     PICTURE,
     TRAINED_ON_BYTES,
     Part,
     as_bytes,
+    check_columns,
     label_column,
     number,
     picture_shape,
@@ -59,20 +61,21 @@ def read_table(path: Path, *, label: str | None = None) -> Part:
     return Part(path, inputs, labels, picture_shape(inputs), table.first_row, columns)
 
 
-def read_table_inputs(
-    path: Path, *, columns: int, pixels: bool, label: str | None = None
-) -> NDArray[Any]:
-    """Inputs (N, columns) of a CSV file with or without labels; uint8 if `pixels`, else float32."""
+def read_table_inputs(path: Path, schema: Schema, *, label: str | None = None) -> NDArray[Any]:
+    """Inputs (N, D) of a CSV file with or without labels; uint8 if pixels, else float32."""
     with _open_table(path) as table:
         at = None
-        if table.width == columns + 1:
+        if table.width == schema.width + 1:
             at = label_column(path, table.width, table.names, label)
-        elif table.width != columns:
+        elif table.width != schema.width:
             raise DataError(
-                f"{path}: row 1: found {table.width} columns, expected {columns}, "
-                f"or {columns + 1} with a label column"
+                f"{path}: row 1: found {table.width} columns, expected {schema.width}, "
+                f"or {schema.width + 1} with a label column"
             )
-        inputs, _ = _Parse(table, at, pixels, TRAINED_ON_BYTES if pixels else None).all_rows()
+        features = [name for column, name in enumerate(table.names) if column != at]
+        check_columns(path, features, schema.columns[1:])
+        required = TRAINED_ON_BYTES if schema.pixels else None
+        inputs, _ = _Parse(table, at, schema.pixels, required).all_rows()
     return inputs
 
 
@@ -228,7 +231,8 @@ class _Parse:
             return _label_objection(cell)
         value = number(cell)
         if value is None:
-            return self.required or "a number"
+            hint = "" if self.at is None else "; if these are labels, name their column by --label"
+            return (self.required or "a number") + hint
         if self.required:
             return None if 0 <= value <= 255 and value.is_integer() else self.required
         return None if abs(value) <= float(np.finfo(np.float32).max) else "a finite 32-bit number"
@@ -238,7 +242,9 @@ def _label_objection(cell: str) -> str | None:
     value = number(cell)
     if value is None:
         return None if cell.strip() else "a label"
-    return None if value.is_integer() else "a whole number or a name as label"
+    if value.is_integer():
+        return None
+    return "a whole number or a name as label; --label names another column"
 
 
 def _in_blocks(rows: Iterator[str]) -> Iterator[list[str]]:

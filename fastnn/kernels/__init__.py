@@ -52,7 +52,10 @@ class Kernels(Protocol):
         *,
         scale: float,
     ) -> None:
-        """losses = logsumexp(z) - z[label]; dz = scale * (softmax(z) - onehot(label))."""
+        """losses = logsumexp(z) - z[label]; dz = scale * (softmax(z) - onehot(label)).
+
+        Finite for logits whose differences are (float32: up to 3e38 apart).
+        """
 
     def count_correct(self, hits: Array, z: Array, labels: Array, guess: Array) -> None:
         """hits = argmax(z) == label, (B,) bool; of equal logits the first wins."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from fastnn.backend import Array
 from fastnn.errors import ConfigError
 from fastnn.nn.model import MLP
 
@@ -21,7 +21,9 @@ class GradientCheck(NamedTuple):
         return max(self.errors.values())
 
 
-def check_gradients(model: MLP, x: Array, labels: Array, *, step: float = 1e-6) -> GradientCheck:
+def check_gradients(
+    model: MLP, x: ArrayLike, labels: ArrayLike, *, step: float = 1e-6
+) -> GradientCheck:
     """Compare `model.loss_and_grad` with (L(p + step) - L(p - step)) / (2 * step), each p in turn.
 
     The model must be float64 (differences of float32 losses are mostly rounding) and should have
@@ -31,6 +33,7 @@ def check_gradients(model: MLP, x: Array, labels: Array, *, step: float = 1e-6) 
     """
     if model.dtype != np.float64:
         raise ConfigError(f"dtype: check_gradients needs a float64 model, not {model.dtype}")
+    x, labels = model.backend.asarray(x), model.backend.asarray(labels)
     ws = model.workspace(len(labels))
     model.loss_and_grad(x, labels, ws)
     analytic = model.backend.to_host(model.grads.vector).copy()

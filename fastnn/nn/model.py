@@ -21,7 +21,8 @@ class Workspace:
     """Everything a forward and backward pass of up to B rows writes, allocated once.
 
     outputs[l] is y of layer l, (B, O_l), the last being the logits; gradients[l] is the gradient of
-    the loss with respect to the input of layer l's activation; the rest serves the loss kernel.
+    the loss with respect to x @ w + b of that layer (to its output, until the ReLU is undone); the
+    rest serves the loss kernel.
     """
 
     outputs: tuple[Array, ...]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from fastnn.backend import Backend
 from fastnn.data.batches import Batches
 from fastnn.data.examples import Dataset, Examples, stratified_split
@@ -48,9 +46,7 @@ def build(
     scaling = Scaling.fit(learn.inputs, config.scaling)
     sizes = (learn.inputs.shape[1], *config.hidden, len(data.class_names))
     model = MLP(sizes, backend, rng=generator(config.seed, Stream.WEIGHTS))
-    classifier = Classifier(
-        model, scaling, data.class_names, data.shape, pixels=learn.inputs.dtype == np.uint8
-    )
+    classifier = Classifier(model, scaling, data.schema)
     train_batches = Batches(learn, config.batch_size, scaling, backend, seed=config.seed)
     monitored: list[float] = []
     trainer = Trainer(

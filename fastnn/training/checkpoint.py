@@ -26,7 +26,7 @@ def save(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> No
     from safetensors.numpy import save as serialize
 
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    text = json.dumps({"format": FORMAT, **meta})
+    text = json.dumps({"format": FORMAT, **meta}, allow_nan=False)
     write_atomically(path, serialize(whole, metadata={"fastnn": text}))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn.backend import Array, Backend, get_backend
 from fastnn.data.batches import Batches
-from fastnn.data.examples import Examples
+from fastnn.data.examples import Dataset, Examples, Schema
 from fastnn.data.scaling import Scaling
 from fastnn.errors import CheckpointError, DataError
 from fastnn.nn.model import MLP
@@ -33,9 +33,12 @@ class Classifier:
 
     model: MLP
     scaling: Scaling
-    class_names: tuple[str, ...]
-    shape: tuple[int, ...]  # of one example
-    pixels: bool  # trained on bytes
+    schema: Schema
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the codes 0..C-1 stand for."""
+        return self.schema.class_names
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Classifier:
@@ -50,16 +53,27 @@ class Classifier:
         """From what `checkpoint.load` returned."""
         try:
             facts = meta["model"]
-            rng = generator(0, Stream.WEIGHTS)  # the draw is overwritten below
-            model = MLP(facts["sizes"], backend, rng=rng, dtype=facts["dtype"])
+            schema = Schema(
+                tuple(facts["class_names"]),
+                tuple(facts["shape"]),
+                bool(facts["pixels"]),
+                tuple(facts["columns"]),
+            )
             scaling = Scaling(
                 facts["scaling"], arrays.get("scaling/offset"), arrays["scaling/factor"]
             )
-            names, shape = tuple(facts["class_names"]), tuple(facts["shape"])
-            load_params(model, arrays)
-            return cls(model, scaling, names, shape, bool(facts["pixels"]))
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"the checkpoint lacks {error}; it is not complete") from error
+            sizes, dtype = facts["sizes"], {"float32": np.float32, "float64": np.float64}
+            if (sizes[0], sizes[-1]) != (schema.width, len(schema.class_names)):
+                raise CheckpointError(f"widths {sizes} do not fit shape and classes")
+            if any(a is not None and a.size not in (1, sizes[0]) for a in scaling.vectors):
+                raise CheckpointError(f"its scaling does not fit {sizes[0]} inputs")
+            with backend.activate():
+                rng = generator(0, Stream.WEIGHTS)  # the draw is overwritten at once
+                model = MLP(sizes, backend, rng=rng, dtype=dtype[facts["dtype"]])
+                load_params(model, arrays)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise CheckpointError(f"the checkpoint is damaged or incomplete ({error})") from error
+        return cls(model, scaling, schema)
 
     def parts(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Host arrays and values from which `from_checkpoint` rebuilds this."""
@@ -73,24 +87,23 @@ class Classifier:
             "sizes": list(self.model.sizes),
             "dtype": self.model.dtype.name,
             "scaling": self.scaling.kind,
-            "class_names": list(self.class_names),
-            "shape": list(self.shape),
-            "pixels": self.pixels,
+            **asdict(self.schema),
         }
 
     def predict_proba(self, inputs: ArrayLike) -> NDArray[np.floating]:
         """Class probabilities (N, C) of raw inputs (N, D) or (N, *shape)."""
-        flat = self._flattened(np.asarray(inputs))
+        flat = self._flattened(inputs)
         out = np.empty((len(flat), len(self.class_names)), self.model.dtype)
         if len(flat) == 0:
             return out
-        batches = self._batches(Examples(flat, np.zeros(len(flat), np.int32)))
-        ws, done = self.model.workspace(batches.batch_size), 0
-        for x, labels in batches:
-            rows = len(labels)
-            logits = self.model.forward(x, ws.head(rows))
-            out[done : done + rows] = self.model.backend.to_host(logits)
-            done += rows
+        done, backend = 0, self.model.backend
+        with backend.activate():
+            batches = self._batches(Examples(flat, np.zeros(len(flat), np.int32)))
+            ws = self.model.workspace(batches.batch_size)
+            for x, labels in batches:
+                rows = len(labels)
+                out[done : done + rows] = backend.to_host(self.model.forward(x, ws.head(rows)))
+                done += rows
         out -= out.max(axis=1, keepdims=True)
         np.exp(out, out=out)
         out /= out.sum(axis=1, keepdims=True)
@@ -101,9 +114,12 @@ class Classifier:
         return np.asarray(self.predict_proba(inputs).argmax(axis=1))
 
     def evaluate(self, examples: Examples) -> Score:
-        """Loss and accuracy on labelled raw examples."""
-        flat = self._flattened(examples.inputs)
-        return evaluate(self.model, self._batches(Examples(flat, examples.labels)))
+        """Loss and accuracy on labelled raw examples, one or more."""
+        flat = Examples(self._flattened(examples.inputs), np.asarray(examples.labels))
+        # A data set checks what kernels do not: as many labels as inputs, all of them classes.
+        checked = Dataset("evaluation", flat, None, self.class_names, self.schema.shape).train
+        with self.model.backend.activate():
+            return evaluate(self.model, self._batches(checked))
 
     def _batches(self, examples: Examples) -> Batches:
         return Batches(
@@ -111,21 +127,28 @@ class Classifier:
             kernels=self.model.kernels, dtype=self.model.dtype,
         )  # fmt: skip
 
-    def _flattened(self, inputs: NDArray[Any]) -> NDArray[Any]:
+    def _flattened(self, inputs: ArrayLike) -> NDArray[Any]:
         """Inputs as (N, D) in the kind the network was trained on."""
-        columns = self.model.sizes[0]
-        rows = inputs if inputs.ndim > 1 else inputs[None]
+        try:
+            array = np.asarray(inputs)
+            if array.dtype.kind not in "buif":
+                array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"inputs must be an array of numbers ({error})") from error
+        rows = array if array.ndim > 1 else array[None]
         flat = rows.reshape(len(rows), prod(rows.shape[1:]))
-        if flat.shape[1] != columns:
+        if flat.shape[1] != self.schema.width:
             raise DataError(
-                f"inputs of shape {inputs.shape} have {flat.shape[1]} values each; "
-                f"this network takes {columns}, shape {self.shape}"
+                f"inputs of shape {array.shape} have {flat.shape[1]} values each; this network "
+                f"takes {self.schema.width}, shape {self.schema.shape}"
             )
-        if not self.pixels:
-            return flat.astype(np.float32, copy=False)
-        if flat.dtype == np.uint8:
+        if flat.dtype == np.uint8 and self.schema.pixels:
             return flat
-        pixels = flat.astype(np.uint8)
+        if not np.isfinite(flat).all():
+            raise DataError("inputs must be finite numbers; found infinity or NaN")
+        if not self.schema.pixels:
+            return np.asarray(flat, np.float32)
+        pixels: NDArray[np.uint8] = np.clip(flat, 0, 255).astype(np.uint8)
         if not np.array_equal(pixels, flat):
             raise DataError(
                 "inputs must be whole pixel values from 0 to 255, as in training: "
@@ -138,8 +161,12 @@ def weights_file(path: Path) -> Path:
     """The file to take weights from: the best of a run folder, else its last, else the path."""
     if not path.is_dir():
         return path
-    best = path / BEST
-    return best if best.exists() else path / LAST
+    for name in (BEST, LAST):
+        if (path / name).exists():
+            return path / name
+    runs = sorted(file.parent.name for file in path.glob(f"*/{LAST}"))
+    hint = f"; it holds the runs {', '.join(runs[-5:])}" if runs else ""
+    raise CheckpointError(f"{path}: this folder is not a run: it has no {BEST}{hint}")
 
 
 def load_params(model: MLP, arrays: Mapping[str, Array]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
+from sys import float_info
 from typing import Any
 
 from fastnn.errors import ConfigError, did_you_mean
@@ -86,7 +87,7 @@ class TrainConfig:
     nesterov: bool = setting(False, "Nesterov's form of sgd's momentum")
     beta1: float = setting(0.9, "decay of adam's first moment", at_least=0, below=1)
     beta2: float = setting(0.999, "decay of adam's second moment", at_least=0, below=1)
-    eps: float = setting(1e-8, "adam's epsilon, outside the root", above=0)
+    eps: float = setting(1e-8, "adam's epsilon, outside the root", at_least=1e-30)
     weight_decay: float = setting(
         0.0, "decay of weight matrices: L2 in adam and sgd, decoupled in adamw", at_least=0
     )
@@ -123,6 +124,8 @@ class TrainConfig:
             raise ConfigError("patience: needs a validation part, and val is 0")
         if self.warmup and self.schedule != "cosine":
             raise ConfigError(f"warmup: belongs to the cosine schedule, not {self.schedule}")
+        if self.warmup and self.warmup >= self.epochs:
+            raise ConfigError(f"warmup: {self.warmup} must be below the {self.epochs} epochs")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, in field order."""
@@ -143,11 +146,11 @@ class TrainConfig:
     def from_file(cls, path: Path, base: TrainConfig | None = None) -> TrainConfig:
         """Read a .toml or .json file of settings over `base` (the defaults)."""
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
             values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-        except ValueError as error:  # JSONDecodeError, TOMLDecodeError and UnicodeDecodeError
+        except (ValueError, RecursionError) as error:  # ValueError: JSON's, TOML's, Unicode's
             raise ConfigError(f"{path}: {error}") from error
         if not isinstance(values, dict):
             raise ConfigError(
@@ -190,9 +193,9 @@ def _typed(name: str, value: Any, annotation: str) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "bool" and isinstance(value, bool):
         return value
-    if kind == "int" and is_number and float(value).is_integer():
+    if kind == "int" and is_number and abs(value) < 2**63 and int(value) == value:
         return int(value)
-    if kind == "float" and is_number and abs(value) < float("inf"):
+    if kind == "float" and is_number and abs(value) <= float_info.max:
         return float(value)
     if kind == "str" and isinstance(value, str):
         return value

@@ -13,9 +13,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -57,22 +59,21 @@ class RunFolder:
 
     def write_json(self, name: str, values: Any) -> None:
         """A small JSON file, indented for people."""
-        text = json.dumps(values, indent=2) + "\n"
+        text = json.dumps(values, indent=2, allow_nan=False) + "\n"
         checkpoint.write_atomically(self.path / name, text.encode())
 
     def rewrite_metrics(self, history: list[EpochReport]) -> None:
         """Both metrics files anew: drops what was reported after the last saved state."""
-        for name, header in (("metrics.jsonl", ""), ("metrics.csv", _csv_row(_COLUMNS))):
-            checkpoint.write_atomically(self.path / name, header.encode())
-        for report in history:
-            self.append_metrics(report)
+        lines = "".join(map(_json_line, history))
+        table = _csv_row(_COLUMNS) + "".join(_csv_row(astuple(report)) for report in history)
+        checkpoint.write_atomically(self.path / "metrics.jsonl", lines.encode())
+        checkpoint.write_atomically(self.path / "metrics.csv", table.encode())
 
     def append_metrics(self, report: EpochReport) -> None:
         """One more line in both metrics files."""
-        row = asdict(report)
         for name, line in (
-            ("metrics.jsonl", json.dumps(row) + "\n"),
-            ("metrics.csv", _csv_row(row.values())),
+            ("metrics.jsonl", _json_line(report)),
+            ("metrics.csv", _csv_row(astuple(report))),
         ):
             path = self.path / name
             try:
@@ -80,6 +81,29 @@ class RunFolder:
                     file.write(line)
             except OSError as error:
                 raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this folder; tidies what a killed one left."""
+        try:
+            import fcntl
+        except ImportError:  # only Unix has it: elsewhere nobody is kept out
+            yield
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputError(
+                    f"{self.path}: another process is training in this folder; wait for it, or "
+                    "start a run of its own"
+                ) from None
+            for abandoned in self.path.glob(".*.tmp"):
+                abandoned.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(descriptor)  # also gives the lock back
 
 
 class Recorder(Callback):
@@ -98,14 +122,13 @@ class Recorder(Callback):
 
     def on_fit_start(self, trainer: Trainer) -> None:
         self.folder.rewrite_metrics(trainer.history)
-        if not trainer.epoch and not trainer.position:
-            self.on_save(trainer)  # so that a run killed in its first epoch can be resumed, too
+        self.on_save(trainer)  # a run killed before its first save can be resumed, too
 
     def on_save(self, trainer: Trainer) -> None:
         arrays, model = self._classifier.parts()
         meta = {**self._common, "model": model}
-        improved = trainer.position == 0 and trainer.best.epoch == trainer.epoch
-        if improved or (trainer.best.weights is None and trainer.position == 0):
+        between_epochs = trainer.position == 0
+        if between_epochs and (trainer.best.weights is None or trainer.best.epoch == trainer.epoch):
             checkpoint.save(self.folder.path / BEST, arrays, {**meta, "epoch": trainer.epoch})
         state_arrays, state = trainer.state()
         host = trainer.model.backend.to_host
@@ -114,6 +137,10 @@ class Recorder(Callback):
 
     def on_epoch_end(self, trainer: Trainer, report: EpochReport) -> None:
         self.folder.append_metrics(report)
+
+
+def _json_line(report: EpochReport) -> str:
+    return json.dumps(asdict(report), allow_nan=False) + "\n"
 
 
 def _csv_row(values: Iterable[object]) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from fastnn import __version__
 from fastnn.backend import Array, Backend, get_backend
 from fastnn.data.examples import Dataset
-from fastnn.data.source import load_dataset
-from fastnn.errors import CheckpointError, DataError, Interrupted, TrainingDiverged
+from fastnn.data.source import DATASET_NAMES, load_dataset
+from fastnn.errors import CheckpointError, ConfigError, DataError, Interrupted, TrainingDiverged
 from fastnn.training import checkpoint
 from fastnn.training.build import Parts, build
 from fastnn.training.callbacks import Callback, EpochReport
@@ -34,7 +34,7 @@ class Result:
     train: Score
     valid: Score | None
     test: Score | None
-    seconds: float  # of training, validation included
+    seconds: float  # of fitting, validation and the time before a resume included
     folder: Path | None
 
     def summary(self) -> dict[str, Any]:
@@ -69,8 +69,7 @@ def train(
     config = config or TrainConfig()
     backend = get_backend(config.device)
     data = data or load_data(config)
-    if config.dataset == "auto":
-        config = replace(config, dataset=data.name)
+    config = _self_contained(config, data)
     with backend.activate():
         parts = build(config, data, backend, callbacks)
         folder = None if out is None else RunFolder.create(Path(out), name or data.name)
@@ -88,9 +87,12 @@ class SavedRun:
 
 
 def load_run(path: str | Path) -> SavedRun:
-    """Read the last state of the run in this folder."""
-    folder = RunFolder(Path(path))
+    """Read the last state of the run in this folder (or of its last.safetensors)."""
+    path = Path(path)
+    folder = RunFolder(path.parent if path.name == LAST else path)
     arrays, meta = checkpoint.load(folder.path / LAST)
+    if not isinstance(meta.get("state"), dict):
+        raise CheckpointError(f"{folder.path / LAST}: holds a network but no state to go on from")
     return SavedRun(folder, checkpoint.config_of(meta, folder.path / LAST), arrays, meta)
 
 
@@ -107,6 +109,9 @@ def resume(
     Only the number of epochs and the device may change. A run that is complete is scored again.
     """
     saved = run if isinstance(run, SavedRun) else load_run(run)
+    done = saved.meta["state"]["epoch"]
+    if epochs is not None and epochs < done:
+        raise ConfigError(f"epochs: the run has done {done} already, it cannot end after {epochs}")
     config = replace(
         saved.config,
         epochs=saved.config.epochs if epochs is None else epochs,
@@ -124,10 +129,10 @@ def resume(
         load_params(parts.classifier.model, saved.arrays)
         try:
             parts.trainer.load_state(saved.arrays, saved.meta["state"])
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{saved.folder.path}: the saved state lacks {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{saved.folder.path}: damaged state ({error})") from error
         if config.epochs > saved.config.epochs:
-            parts.trainer.stopped = None  # more epochs are asked for than when it stopped early
+            parts.trainer.go_on()  # more epochs are asked for than when it stopped early
         return _finish(config, data, parts, saved.folder)
 
 
@@ -146,21 +151,36 @@ def load_data(config: TrainConfig, **options: Any) -> Dataset:
 
 def _finish(config: TrainConfig, data: Dataset, parts: Parts, folder: RunFolder | None) -> Result:
     """Fit, score every part with the final network, record."""
-    trainer, classifier = parts.trainer, parts.classifier
-    began = time.perf_counter()
     if folder is None:
-        trainer.fit(parts.train_batches, parts.valid_batches, epochs=config.epochs)
-    else:
+        _fit(config, parts)
+        return _result(data, parts, None)
+    with folder.locked(), signals_interrupt(parts.trainer):
         folder.write_json("config.json", config.to_dict())
-        folder.write_json("environment.json", _environment(trainer.model.backend))
-        trainer.callbacks.insert(0, Recorder(folder, config, classifier, data.fingerprint()))
+        if not (folder.path / "environment.json").exists():
+            folder.write_json("environment.json", _environment(parts.trainer.model.backend))
+        recorder = Recorder(folder, config, parts.classifier, data.fingerprint())
+        parts.trainer.callbacks.insert(0, recorder)
         try:
-            with signals_interrupt(trainer):
-                trainer.fit(parts.train_batches, parts.valid_batches, epochs=config.epochs)
-        except (Interrupted, TrainingDiverged) as error:
+            _fit(config, parts)
+        except Interrupted as error:
             error.add_note(f"go on with: fastnn train --resume {folder.path}")
             raise
-    seconds = time.perf_counter() - began
+        except TrainingDiverged as error:
+            error.add_note(f"the last good state is kept in {folder.path / LAST}")
+            raise
+        result = _result(data, parts, folder)
+        folder.write_json("result.json", result.summary())
+        return result
+
+
+def _fit(config: TrainConfig, parts: Parts) -> None:
+    parts.trainer.fit(parts.train_batches, parts.valid_batches, epochs=config.epochs)
+
+
+def _result(data: Dataset, parts: Parts, folder: RunFolder | None) -> Result:
+    """Score every part with the final network: the only time that the test part is read."""
+    trainer, classifier = parts.trainer, parts.classifier
+    seconds = trainer.elapsed
     result = Result(
         dataset=data.name,
         classifier=classifier,
@@ -171,9 +191,25 @@ def _finish(config: TrainConfig, data: Dataset, parts: Parts, folder: RunFolder 
         seconds=seconds,
         folder=None if folder is None else folder.path,
     )
-    if folder is not None:
-        folder.write_json("result.json", result.summary())
+    if not isfinite(result.train.loss):
+        raise TrainingDiverged(
+            "the final network's loss is not finite. Lower the learning rate, or scale the inputs"
+        )
     return result
+
+
+def _self_contained(config: TrainConfig, data: Dataset) -> TrainConfig:
+    """With the name that `auto` stood for and absolute paths: usable from any other folder."""
+    changes: dict[str, Any] = {
+        key: str(Path(path).resolve())
+        for key in ("dataset", "data_dir", "test_data")
+        if (path := getattr(config, key)) is not None and Path(path).exists()
+    }
+    if config.dataset == "auto":
+        changes["dataset"] = data.name
+    elif config.dataset in DATASET_NAMES:
+        changes.pop("dataset", None)  # a name stays one, even beside a folder that is called so
+    return replace(config, **changes)
 
 
 def _environment(backend: Backend) -> dict[str, str]:

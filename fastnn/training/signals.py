@@ -18,13 +18,20 @@ def signals_interrupt(trainer: Trainer) -> Iterator[None]:
         yield  # only the main thread may set handlers
         return
 
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
     def interrupt(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        restore()
         trainer.interrupt(number)
 
-    kept = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in kept.items():
+        if handler != signal.SIG_IGN:  # a job in the background was told to ignore Ctrl-C
+            signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+        restore()

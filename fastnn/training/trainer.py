@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,10 @@ class Trainer:
         self.epochs = 0  # asked for
         self.steps_per_epoch = 0
         self.stopped: str | None = None
+        self._patience_from = 0  # epoch from which patience counts, if later than the best
         self._seconds = 0.0  # spent on the epoch under way
+        self._elapsed = 0.0  # spent in all by earlier processes
+        self._began = time.perf_counter()
         self._signal: int | None = None
         self._tally: Tally | None = None
         self._loaded_tally: Mapping[str, Array] = {}
@@ -64,14 +68,15 @@ class Trainer:
     ) -> list[EpochReport]:
         """Train up to `epochs` epochs in all, those of a loaded state included."""
         self.epochs, self.steps_per_epoch = epochs, len(train)
+        self._began = time.perf_counter()
         ws = self.model.workspace(train.batch_size)
         self._tally = self._resumed_tally(len(train))
         try:
-            with np.errstate(all="ignore"):  # a diverging loss is reported at the epoch's end
-                self._announce("on_fit_start")
-                while self.epoch < epochs and self.stopped is None:
+            self._announce("on_fit_start")
+            while self.epoch < epochs and self.stopped is None:
+                with np.errstate(all="ignore"):  # divergence is reported at the epoch's end
                     self._run_steps(train, ws, self._tally)
-                    self._finish_epoch(train, valid, self._tally)
+                self._finish_epoch(train, valid, self._tally)
         finally:
             if valid is not None and self.best.weights is not None:
                 self.model.params.vector[...] = self.best.weights
@@ -82,6 +87,15 @@ class Trainer:
         """End the run after the epoch under way."""
         self.stopped = reason
 
+    def go_on(self) -> None:
+        """Forget that the run was stopped: patience counts anew from here."""
+        self.stopped, self._patience_from = None, self.epoch
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of fitting so far, those before a resume included."""
+        return self._elapsed + time.perf_counter() - self._began
+
     def interrupt(self, number: int) -> None:
         """End the run after the step under way, saved; `number` is the signal that asked for it."""
         self._signal = number
@@ -89,8 +103,10 @@ class Trainer:
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Arrays (live, on the device) and plain values from which `load_state` goes on exactly."""
         arrays = {f"optim/{name}": array for name, array in self.optimizer.state().items()}
+        best = None
         if self.best.weights is not None:
             arrays["best"] = self.best.weights
+            best = {"epoch": self.best.epoch, "score": asdict(self.best.score)}
         if self.position and self._tally is not None:
             arrays["tally/losses"] = self._tally.losses
             arrays["tally/hits"] = self._tally.hits
@@ -99,14 +115,17 @@ class Trainer:
             "position": self.position,
             "steps": self.optimizer.steps,
             "seconds": self._seconds,
+            "elapsed": self.elapsed,
             "stopped": self.stopped,
+            "patience_from": self._patience_from,
             "history": [asdict(report) for report in self.history],
             "monitored": self.monitored,
-            "best": {"epoch": self.best.epoch, "score": asdict(self.best.score)},
+            "best": best,
         }
 
     def load_state(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
         """Go on from a saved state; the model's parameters are loaded separately."""
+        arrays = {name: self.model.backend.asarray(array) for name, array in arrays.items()}
         moments = {
             name.removeprefix("optim/"): array
             for name, array in arrays.items()
@@ -114,10 +133,11 @@ class Trainer:
         }
         load_state(self.optimizer, moments, values["steps"])
         self.epoch, self.position = values["epoch"], values["position"]
-        self.stopped, self._seconds = values["stopped"], values["seconds"]
+        self._seconds, self._elapsed = values["seconds"], values["elapsed"]
+        self.stopped, self._patience_from = values["stopped"], values["patience_from"]
         self.history = [EpochReport(**report) for report in values["history"]]
         self.monitored[:] = values["monitored"]
-        if "best" in arrays:
+        if values["best"] is not None:
             score = Score(**values["best"]["score"])
             self.best.offer(values["best"]["epoch"], score, arrays["best"])
         self._loaded_tally = {name: arrays[name] for name in arrays if name.startswith("tally/")}
@@ -143,6 +163,8 @@ class Trainer:
         self._check_finite()
         running = tally.score(train.count)
         score = None if valid is None else evaluate(self.model, valid)
+        if score is not None and not isfinite(score.loss):
+            raise self._diverged(self.position)
         self.epoch += 1
         report = EpochReport(
             epoch=self.epoch,
@@ -159,7 +181,8 @@ class Trainer:
         self.monitored.append(running.loss if score is None else score.loss)
         if score is not None:
             self.best.offer(self.epoch, score, self.model.params.vector)
-            if self.patience and self.epoch - self.best.epoch >= self.patience:
+            waited = self.epoch - max(self.best.epoch, self._patience_from)
+            if self.patience and waited >= self.patience:
                 self.stop(f"no better validation for {self.patience} epochs")
         self.position, self._seconds = 0, 0.0
         self._announce("on_save")
@@ -190,11 +213,14 @@ class Trainer:
             if backend.to_host(xp.isfinite(self.model.params.vector).all()):
                 return
             bad = self.position  # every loss was finite, but the last update was not
-        step = self.optimizer.steps - self.position + bad
-        raise TrainingDiverged(
-            f"the loss is not finite from epoch {self.epoch + 1}, step {step + 1} on "
-            f"(learning rate {self.schedule(step):g}); the last good state is that of epoch "
-            f"{self.epoch}. Lower the learning rate, or scale the inputs"
+        raise self._diverged(bad)
+
+    def _diverged(self, position: int) -> TrainingDiverged:
+        """The error for a loss that stopped being finite at this step of the epoch, from 0."""
+        step = self.optimizer.steps - self.position + position
+        return TrainingDiverged(
+            f"the loss is not finite from epoch {self.epoch + 1}, step {step + 1} on (learning "
+            f"rate {self.schedule(step):g}). Lower the learning rate, or scale the inputs"
         )
 
     def _resumed_tally(self, steps: int) -> Tally:
