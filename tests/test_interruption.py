@@ -128,6 +128,45 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(blob_file, tmp_p
     assert meta["state"]["epoch"] >= 1
 
 
+def test_a_second_signal_ends_at_once_with_the_terminal_in_order(blob_file, tmp_path):
+    """The first signal waits for the step, here one that never ends; the second does not."""
+    code = (
+        "import os, signal, sys, time\n"
+        "from fastnn.training.callbacks import Callback\n"
+        "from fastnn.training.config import TrainConfig\n"
+        "from fastnn.training.run import train\n"
+        "class Stuck(Callback):\n"
+        "    def on_epoch_end(self, trainer, report):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        print('first', flush=True)\n"
+        "        try: os.kill(os.getpid(), signal.SIGINT); time.sleep(60)\n"
+        "        except KeyboardInterrupt: print('second', flush=True); raise\n"
+        "train(TrainConfig(dataset=sys.argv[1], hidden=(4,)), out=sys.argv[2], callbacks=[Stuck()])"
+    )
+    command = [sys.executable, "-c", code, str(blob_file), str(tmp_path / "out")]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert answer.stdout.split() == ["first", "second"]
+
+
+def test_progress_that_nobody_reads_does_not_end_the_run(blob_file, tmp_path):
+    command = (
+        f"{sys.executable} -m fastnn train --dataset {blob_file} --out {tmp_path}/out --hidden 4 "
+        "--epochs 40 --json 2> >(head -n 1 > /dev/null)"
+    )
+    answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 0
+    assert json.loads(answer.stdout.splitlines()[-1])["epochs"] == 40
+
+
+def test_a_closed_stdout_is_no_error(blob_file, tmp_path):
+    command = (
+        f"{sys.executable} -m fastnn train --dataset {blob_file} --out {tmp_path}/out --hidden 4 "
+        "--epochs 1 --quiet >&-"
+    )
+    answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
 def test_a_reader_that_leaves_ends_the_run_quietly(blob_file, tmp_path):
     out = str(tmp_path / "piped")
     endless = ("--epochs", "100000", "--json")

@@ -31,6 +31,12 @@ class DeviceArray(np.ndarray[Any, Any]):
     __float__ = __int__ = __bool__ = __index__ = __complex__ = __str__ = __repr__ = _refuse
     __iter__ = __contains__ = item = tolist = tobytes = _refuse
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """As CuPy: a host array must be moved first."""
+        if isinstance(value, np.ndarray) and not isinstance(value, DeviceArray):
+            raise ReadBack("a host array was assigned into a device array")
+        super().__setitem__(key, value)
+
 
 def guarded() -> tuple[Backend, list[bool]]:
     """A backend whose arrays refuse; the list tells whether looking is allowed at the moment."""
@@ -99,3 +105,30 @@ def test_a_stray_look_at_the_loss_is_caught(monkeypatch):
     )
     with pytest.raises(ReadBack):
         Trainer(model, SGD(model.params), constant(0.01)).fit(batches, epochs=1)
+
+
+def test_a_saved_state_is_moved_to_the_device_when_it_is_loaded():
+    """A run goes on where its arrays lie on a device and the checkpoint's on the host."""
+    histories = []
+    for split in (False, True):
+        backend, _ = guarded()
+        rng = np.random.default_rng(0)
+        examples = Examples(rng.integers(0, 256, (60, 12), dtype=np.uint8), np.arange(60) % 3)
+        parts = [
+            Examples(examples.inputs[s], examples.labels[s]) for s in (slice(40), slice(40, 60))
+        ]
+        scaling = Scaling.fit(parts[0].inputs)
+        learn, valid = (Batches(part, 8, scaling, backend, seed=0) for part in parts)
+        model = MLP((12, 9, 3), backend, rng=np.random.default_rng(1))
+        trainer = Trainer(model, Adam(model.params), constant(0.01))
+        trainer.fit(learn, valid, epochs=1 if split else 2)
+        if split:
+            arrays, values = trainer.state()
+            host = {name: backend.to_host(array).copy() for name, array in arrays.items()}
+            again = MLP((12, 9, 3), backend, rng=np.random.default_rng(2))
+            again.params.vector[...] = backend.asarray(backend.to_host(model.params.vector).copy())
+            trainer = Trainer(again, Adam(again.params), constant(0.01))
+            trainer.load_state(host, values)
+            trainer.fit(learn, valid, epochs=2)
+        histories.append([(r.train_loss, r.valid_loss) for r in trainer.history])
+    assert histories[0] == histories[1]

@@ -56,3 +56,7 @@ def test_the_version_is_in_the_changelog_or_unreleased():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert "version" in project["dynamic"]
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_no_placeholder_is_left():
+    assert not re.search(r"@[A-Z]+@", README)

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from fastnn.data.examples import Examples
-from fastnn.errors import CheckpointError, DataError, Interrupted, TrainingDiverged
+from fastnn.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    Interrupted,
+    OutputError,
+    TrainingDiverged,
+)
 from fastnn.training import checkpoint
 from fastnn.training.best import Best
 from fastnn.training.callbacks import Callback
@@ -36,6 +43,16 @@ def noisy_labels(data):
     labels = data.train.labels.copy()
     labels[::5] = (labels[::5] + 1) % 3
     return replace(data, train=Examples(data.train.inputs, labels))
+
+
+def rank(report):
+    """What makes an epoch better: accuracy, then loss, then being earlier."""
+    return report.valid_accuracy, -report.valid_loss, -report.epoch
+
+
+def only(folder):
+    (run,) = folder.iterdir()
+    return run
 
 
 class Note(Callback):
@@ -219,6 +236,9 @@ def test_probabilities_sum_to_one_and_one_row_is_enough(blob_data):
         (np.zeros((2, 5), np.uint8), "5 values each"),
         (np.full((2, 12), 0.5), "whole pixel values"),
         (np.full((2, 12), 256), "whole pixel values"),
+        (np.full((2, 12), np.nan), "finite"),
+        ([["a"] * 12], "numbers"),
+        ([[1, 2], [3]], "numbers"),
     ],
 )
 def test_inputs_unlike_those_of_training_are_refused(blob_data, inputs, fault):
@@ -257,12 +277,129 @@ def test_two_epochs_and_two_more_equal_four(blob_data, tmp_path):
 
 
 def test_resuming_a_finished_run_only_scores_it_again(blob_data, tmp_path):
-    done = train(changed(epochs=60, patience=2), data=blob_data, out=tmp_path)
-    again = resume(done.folder, data=blob_data)
+    data = noisy_labels(blob_data)
+    done = train(changed(epochs=60, patience=2, learning_rate=0.05), data=data, out=tmp_path)
+    assert len(done.history) < 60  # it was stopped early
+    again = resume(done.folder, data=data)
     assert again.history == done.history
     assert (again.test, again.valid) == (done.test, done.valid)
-    longer = resume(done.folder, data=blob_data, epochs=61)
-    assert len(longer.history) > len(done.history)
+    assert again.seconds >= done.seconds
+
+
+def test_more_epochs_after_an_early_stop_count_patience_anew(blob_data, tmp_path):
+    data = noisy_labels(blob_data)
+    done = train(changed(epochs=60, patience=3, learning_rate=0.05), data=data, out=tmp_path)
+    longer = resume(done.folder, data=data, epochs=80)
+    best = max(range(len(longer.history)), key=lambda n: rank(longer.history[n])) + 1
+    assert len(longer.history) == max(best, len(done.history)) + 3
+
+
+def test_fewer_epochs_than_done_are_refused(blob_data, tmp_path):
+    done = train(changed(epochs=3), data=blob_data, out=tmp_path)
+    with pytest.raises(ConfigError, match="done 3 already"):
+        resume(done.folder, data=blob_data, epochs=2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"patience": 3},
+        {"schedule": "plateau", "schedule_every": 1},
+        {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
+    ],
+)
+def test_what_waits_is_restored_too(blob_data, tmp_path, settings):
+    """Interrupted after each epoch in turn: patience and plateaus count across the gap."""
+    data = noisy_labels(blob_data)
+    config = changed(epochs=12, learning_rate=0.05, **settings)
+    whole = train(config, data=data)
+    for epoch in range(1, len(whole.history)):
+        out = tmp_path / str(epoch)
+        with pytest.raises(Interrupted):
+            train(config, data=data, out=out, callbacks=[Note(interrupt_at=(epoch, 0))])
+        resumed = resume(only(out), data=data)
+        assert np.array_equal(weights(resumed), weights(whole)), epoch
+        assert [r.learning_rate for r in resumed.history] == [
+            r.learning_rate for r in whole.history
+        ]
+        assert len(resumed.history) == len(whole.history)
+
+
+def test_the_best_file_holds_the_best_epoch_at_every_moment(blob_data, tmp_path):
+    """Also right after saves in the middle of an epoch and after epochs that were worse."""
+    data = noisy_labels(blob_data)
+    seen = []
+
+    class Compare(Callback):
+        def on_save(self, trainer):
+            if not trainer.history:
+                return
+            best = max(trainer.history, key=rank)
+            arrays, meta = checkpoint.load(only(tmp_path) / BEST)
+            assert meta["epoch"] == best.epoch
+            held = arrays["params/layers.0.weight"].ravel()
+            assert np.array_equal(held, trainer.best.weights[: held.size])
+            seen.append((trainer.epoch, trainer.position, best.epoch))
+
+    config = changed(epochs=10, learning_rate=0.05, save_every=3)
+    result = train(config, data=data, out=tmp_path, callbacks=[Compare()])
+    assert any(position for _, position, _ in seen)
+    assert any(best < epoch for epoch, _, best in seen)
+    assert Classifier.load(result.folder).evaluate(data.test) == result.test
+
+
+def test_the_plateau_watches_the_validation_loss(blob_data):
+    note = []
+
+    class Watch(Callback):
+        def on_epoch_end(self, trainer, report):
+            note.append((trainer.monitored[-1], report.valid_loss, report.train_loss))
+
+    train(SMALL, data=blob_data, callbacks=[Watch()])
+    assert all(seen == valid != learned for seen, valid, learned in note)
+
+
+def test_resumed_with_more_epochs_and_killed_at_once_still_has_them(blob_data, tmp_path):
+    done = train(changed(epochs=2), data=blob_data, out=tmp_path)
+
+    class Die(Callback):
+        def on_fit_start(self, trainer):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        resume(done.folder, data=blob_data, epochs=4, callbacks=[Die()])
+    assert len(resume(done.folder, data=blob_data).history) == 4
+
+
+def test_two_trainings_in_one_folder_are_refused(blob_data, tmp_path):
+    done = train(changed(epochs=1), data=blob_data, out=tmp_path)
+    (done.folder / ".last.safetensors.999.tmp").write_bytes(b"left by a killed process")
+
+    class Second(Callback):
+        def on_epoch_end(self, trainer, report):
+            with pytest.raises(OutputError, match="another process is training"):
+                resume(done.folder, data=blob_data, epochs=3)
+
+    resume(done.folder, data=blob_data, epochs=2, callbacks=[Second()])
+    assert not list(done.folder.glob(".*"))
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_run(blob_data, tmp_path):
+    """One huge step of a whole-batch epoch: its own loss was measured before the update."""
+    config = changed(epochs=1, optimizer="sgd", batch_size=512, learning_rate=1e25)
+    with pytest.raises(TrainingDiverged):
+        train(config, data=blob_data, out=tmp_path)
+    assert not (only(tmp_path) / "result.json").exists()
+    with pytest.raises(TrainingDiverged):
+        train(config.updated({"val": 0}, "test"), data=blob_data)
+    assert "NaN" not in (only(tmp_path) / "metrics.jsonl").read_text()
+
+
+def test_a_run_can_be_used_from_any_folder(blob_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = train(changed(dataset=blob_file.name, epochs=1), out="runs")
+    monkeypatch.chdir("/")
+    assert len(resume(tmp_path / done.folder, epochs=2).history) == 2
 
 
 def test_resume_refuses_other_data(blob_data, tmp_path):
@@ -278,6 +415,29 @@ def test_a_checkpoint_with_other_widths_is_refused(blob_data, tmp_path):
     checkpoint.save(result.folder / LAST, arrays, meta)
     with pytest.raises(CheckpointError, match=r"layers.0.weight: found shape \(12, 15\)"):
         resume(result.folder, data=blob_data)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"class_names": ["a"]}, {"dtype": "int8"}, {"sizes": [12, -1]}, {"shape": [5]},
+        {"sizes": "x"}, {"pixels": None, "columns": None},
+    ],
+)  # fmt: skip
+def test_a_damaged_model_description_is_a_checkpoint_error(blob_data, tmp_path, damage):
+    result = train(changed(epochs=0), data=blob_data, out=tmp_path)
+    arrays, meta = checkpoint.load(result.folder / BEST)
+    checkpoint.save(result.folder / BEST, arrays, meta | {"model": meta["model"] | damage})
+    with pytest.raises(CheckpointError):
+        Classifier.load(result.folder)
+
+
+def test_scoring_refuses_labels_that_are_no_classes(blob_data):
+    classifier = train(changed(epochs=0), data=blob_data).classifier
+    inputs = blob_data.test.inputs[:3]
+    for labels in ([0, 1, 3], [0, -1, 1], [0, 1]):
+        with pytest.raises(DataError, match="labels"):
+            classifier.evaluate(Examples(inputs, np.array(labels)))
 
 
 def test_an_incomplete_checkpoint_says_what_is_missing(blob_data, tmp_path):

@@ -25,7 +25,7 @@ def evaluate(
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Score the network of RUN on the test part of the data it was trained with."""
+    """Score the network of RUN on the test part of its data."""
     with output.exit_codes(as_json=json):
         from fastnn.backend import get_backend
         from fastnn.cli.progress import download_bar

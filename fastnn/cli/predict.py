@@ -23,7 +23,9 @@ def predict(
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Predict FILE with the network of RUN: a CSV of index, class, name, probability on stdout.
+    """Predict the rows of FILE with the network of RUN.
+
+    Writes a CSV of index, class, name, probability to stdout.
 
     FILE holds images (IDX), a table (.csv, with or without the label column of training), or arrays
     (.npy; .npz: x, X, images, inputs or features, else its x_test).

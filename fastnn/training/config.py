@@ -72,7 +72,10 @@ class TrainConfig:
     dataset: str = setting("auto", "named data set or path: see `fastnn data list`")
     data_dir: str | None = setting(None, "folder that holds the named data set")
     test_data: str | None = setting(None, "second file (.csv, .npz, .npy) with the test part")
-    label: str | None = setting(None, "label column of a table, by name or number")
+    label: str | None = setting(
+        None,
+        "label column of a table, by name or number (0 first, -1 last); else 'label' or the first",
+    )
     limit_train: int = setting(0, "use only this many training examples; 0 for all", at_least=0)
     val: float = setting(
         0.1, "share of the training part held out for validation; 0 for none", at_least=0, below=1
