@@ -30,6 +30,7 @@ bench: .venv/dev.stamp
 bench-steps: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.compare_steps --save
 	$(BIN)/python -m benchmarks.startup --save
+	$(BIN)/python -m scripts.fill_readme
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \

@@ -4,7 +4,7 @@
 
 Rounds alternate between the competitors, so that a noisy machine disturbs all alike. Printed are
 the median and the quartiles of a step's time, the ratio to fastnn's, and the loss after twenty
-steps, which must agree.
+steps, which must agree; and the time of the matrix products alone, below which nobody can go.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from benchmarks.facts import facts, write
-from benchmarks.steps import COMPETITORS, examples
+from benchmarks.steps import COMPETITORS, examples, products_alone
 
 WARM_UP = 20
 
@@ -24,7 +24,6 @@ def measure(batch: int, rounds: int, steps: int) -> dict[str, dict[str, float]]:
     """Microseconds a step, in quartiles over rounds, and the loss after the warm-up's last step."""
     data = examples()
     made = {name: make(data, batch) for name, make in COMPETITORS.items()}
-    times: dict[str, list[float]] = {name: [] for name in made}
     losses = {}
     for name, step in made.items():
         for _ in range(WARM_UP):
@@ -32,6 +31,8 @@ def measure(batch: int, rounds: int, steps: int) -> dict[str, dict[str, float]]:
         losses[name] = step.loss()
     if np.ptp(list(losses.values())) > 1e-3:
         raise SystemExit(f"not the same computation: losses {losses} after {WARM_UP} steps")
+    made["products alone"] = products_alone(batch)
+    times: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(rounds):
         for name, step in made.items():
             began = time.perf_counter()
@@ -43,7 +44,7 @@ def measure(batch: int, rounds: int, steps: int) -> dict[str, dict[str, float]]:
             "median": float(np.median(times[name])),
             "lower": float(np.quantile(times[name], 0.25)),
             "upper": float(np.quantile(times[name], 0.75)),
-            "loss": losses[name],
+            "loss": losses.get(name),
         }
         for name in made
     }
@@ -64,7 +65,8 @@ def main() -> None:
         for name, row in found.items():
             row["ratio"] = row["median"] / found["fastnn"]["median"]
             spread = f"{row['median']:,.0f} ({row['lower']:,.0f} to {row['upper']:,.0f})"
-            print(f"{batch:5}  {name:22}  {spread:>24}  {row['ratio']:5.2f}  {row['loss']:.6f}")
+            loss = "" if row["loss"] is None else f"{row['loss']:.6f}"
+            print(f"{batch:5}  {name:22}  {spread:>24}  {row['ratio']:5.2f}  {loss}")
     if options.save:
         write("steps", record)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import count
+from itertools import count, pairwise
 
 import numpy as np
 
@@ -63,6 +63,22 @@ def from_scratch_step(data: Examples, batch: int, dtype: type = np.float32) -> C
         state["first"] = (state["first"] + batch) % len(data.labels)
 
     step.loss = lambda: float(state["loss"])
+    return step
+
+
+def products_alone(batch: int) -> Callable[[], None]:
+    """The step's eight matrix products in float32 and nothing else: nobody can be faster."""
+    dots = []
+    for layer, (fan_in, fan_out) in enumerate(pairwise(SIZES)):
+        x, dy = np.ones((batch, fan_in), np.float32), np.ones((batch, fan_out), np.float32)
+        w = np.ones((fan_in, fan_out), np.float32)
+        dots += [(x, w, np.empty_like(dy)), (x.T, dy, np.empty_like(w))]
+        dots += [(dy, w.T, np.empty_like(x))] if layer else []
+
+    def step() -> None:
+        for a, b, out in dots:
+            np.dot(a, b, out=out)
+
     return step
 
 

@@ -58,5 +58,11 @@ def test_the_version_is_in_the_changelog_or_unreleased():
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_tables_agree_with_the_recorded_results():
+    from scripts.fill_readme import filled
+
+    assert filled(README) == README
+
+
 def test_no_placeholder_is_left():
     assert not re.search(r"@[A-Z]+@", README)
