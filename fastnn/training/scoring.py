@@ -29,6 +29,7 @@ class Tally:
 
     def __init__(self, backend: Backend, steps: int) -> None:
         self._backend = backend
+        self.steps = steps
         self.losses: Array = backend.xp.zeros(steps, np.float32)
         self.hits: Array = backend.xp.zeros(steps, np.int64)
 

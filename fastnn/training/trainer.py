@@ -60,8 +60,7 @@ class Trainer:
         self._elapsed = 0.0  # spent in all by earlier processes
         self._began = time.perf_counter()
         self._signal: int | None = None
-        self._tally: Tally | None = None
-        self._loaded_tally: Mapping[str, Array] = {}
+        self._tally = Tally(model.backend, 0)
 
     def fit(
         self, train: Batches, valid: Batches | None = None, *, epochs: int
@@ -70,13 +69,14 @@ class Trainer:
         self.epochs, self.steps_per_epoch = epochs, len(train)
         self._began = time.perf_counter()
         ws = self.model.workspace(train.batch_size)
-        self._tally = self._resumed_tally(len(train))
+        if self._tally.steps != len(train):  # else it is that of a loaded state
+            self._tally = Tally(self.model.backend, len(train))
         try:
             self._announce("on_fit_start")
             while self.epoch < epochs and self.stopped is None:
                 with np.errstate(all="ignore"):  # divergence is reported at the epoch's end
-                    self._run_steps(train, ws, self._tally)
-                self._finish_epoch(train, valid, self._tally)
+                    self._run_steps(train, ws)
+                self._finish_epoch(train, valid)
         finally:
             if valid is not None and self.best.weights is not None:
                 self.model.params.vector[...] = self.best.weights
@@ -107,7 +107,7 @@ class Trainer:
         if self.best.weights is not None:
             arrays["best"] = self.best.weights
             best = {"epoch": self.best.epoch, "score": asdict(self.best.score)}
-        if self.position and self._tally is not None:
+        if self.position:
             arrays["tally/losses"] = self._tally.losses
             arrays["tally/hits"] = self._tally.hits
         return arrays, {
@@ -140,16 +140,19 @@ class Trainer:
         if values["best"] is not None:
             score = Score(**values["best"]["score"])
             self.best.offer(values["best"]["epoch"], score, arrays["best"])
-        self._loaded_tally = {name: arrays[name] for name in arrays if name.startswith("tally/")}
+        if self.position:
+            self._tally = Tally(self.model.backend, len(arrays["tally/losses"]))
+            self._tally.losses[...] = arrays["tally/losses"]
+            self._tally.hits[...] = arrays["tally/hits"]
 
-    def _run_steps(self, train: Batches, ws: Workspace, tally: Tally) -> None:
+    def _run_steps(self, train: Batches, ws: Workspace) -> None:
         """The rest of one epoch. Nothing is read back from the device, unless a save is due."""
         model, optimizer = self.model, self.optimizer
         began = time.perf_counter() - self._seconds
         for x, labels in train.epoch(self.epoch, start=self.position):
             head = ws.head(len(labels))
             model.loss_and_grad(x, labels, head)
-            tally.add(self.position, head)
+            self._tally.add(self.position, head)
             optimizer.step(model.grads, self.schedule(optimizer.steps))
             self.position += 1
             if self._signal or (self.save_every and optimizer.steps % self.save_every == 0):
@@ -158,10 +161,10 @@ class Trainer:
         model.backend.synchronize()
         self._seconds = time.perf_counter() - began
 
-    def _finish_epoch(self, train: Batches, valid: Batches | None, tally: Tally) -> None:
+    def _finish_epoch(self, train: Batches, valid: Batches | None) -> None:
         """Validate, report, save, and decide whether to go on."""
         self._check_finite()
-        running = tally.score(train.count)
+        running = self._tally.score(train.count)
         score = None if valid is None else evaluate(self.model, valid)
         if score is not None and not isfinite(score.loss):
             raise self._diverged(self.position)
@@ -206,7 +209,6 @@ class Trainer:
 
     def _check_finite(self) -> None:
         """Raise where a loss of this epoch, or an update after it, has become infinite or NaN."""
-        assert self._tally is not None
         bad = self._tally.first_bad(self.position)
         if bad is None:
             xp, backend = self.model.backend.xp, self.model.backend
@@ -222,13 +224,6 @@ class Trainer:
             f"the loss is not finite from epoch {self.epoch + 1}, step {step + 1} on (learning "
             f"rate {self.schedule(step):g}). Lower the learning rate, or scale the inputs"
         )
-
-    def _resumed_tally(self, steps: int) -> Tally:
-        tally = Tally(self.model.backend, steps)
-        if self._loaded_tally:
-            tally.losses[...] = self._loaded_tally["tally/losses"]
-            tally.hits[...] = self._loaded_tally["tally/hits"]
-        return tally
 
     def _announce(self, event: str) -> None:
         for callback in self.callbacks:
