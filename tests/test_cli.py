@@ -260,12 +260,25 @@ def test_doctor_warns_of_a_forced_blas_architecture(monkeypatch):
     monkeypatch.setattr(doctor, "_architecture_without_override", lambda: "SkylakeX")
     facts = {"blas": "openblas", "blas_architecture": "Haswell", "blas_threads": "2"}
     monkeypatch.setattr(backend, "blas_facts", lambda: facts)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     (warning,) = [
         finding for finding in events(invoke("doctor", "--json").stdout)
         if finding.get("state") == "warning"
     ]  # fmt: skip
     assert "OPENBLAS_CORETYPE=Haswell" in warning["text"]
     assert "SkylakeX" in warning["text"]
+
+
+def test_doctor_warns_where_other_processes_are_busy(monkeypatch):
+    from fastnn import backend
+
+    facts = {"blas": "openblas", "blas_architecture": "Zen", "blas_threads": "2"}
+    monkeypatch.setattr(backend, "blas_facts", lambda: facts)
+    monkeypatch.setattr(backend, "usable_cores", lambda: 2)
+    for load, expected in ((0.2, 0), (1.9, 1)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        found = [event.get("text", "") for event in events(invoke("doctor", "--json").stdout)]
+        assert sum("OPENBLAS_NUM_THREADS=1" in text for text in found) == expected
 
 
 def test_data_list_names_all_sets_and_where_they_are():
