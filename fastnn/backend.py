@@ -11,7 +11,6 @@ import importlib.util
 import os
 import platform
 import re
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -117,12 +116,6 @@ def get_backend(device: str = "auto") -> Backend:
         except DeviceError as error:
             return Backend("cpu", 0, np, f"auto: {error.problem}")
     return _cuda(int(match[1] or 0), "asked for")
-
-
-def is_device_array(x: object) -> bool:
-    """Whether x is a CuPy array. Never imports CuPy: unimported, it cannot have made x."""
-    cupy = sys.modules.get("cupy")
-    return cupy is not None and isinstance(x, getattr(cupy, "ndarray", ()))
 
 
 def usable_cores() -> int:

@@ -52,6 +52,10 @@ class DeviceError(FastNNError, RuntimeError):
         self.problem = problem
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[type[DeviceError], tuple[str, str]]:
+        """Exceptions are copied between processes by their arguments."""
+        return type(self), (self.problem, self.remedy)
+
 
 class TrainingDiverged(FastNNError, FloatingPointError):
     """The loss became infinite or NaN; the last good checkpoint is kept."""
@@ -68,7 +72,13 @@ class Interrupted(FastNNError):
 
     def __init__(self, number: int, saved: str) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; {saved}")
+        self.number = number
+        self.saved = saved
         self.exit_code = 128 + number
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int, str]]:
+        """Exceptions are copied between processes by their arguments."""
+        return type(self), (self.number, self.saved)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

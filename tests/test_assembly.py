@@ -55,3 +55,13 @@ def test_a_table_can_be_trained_on_and_predicted():
         assert result.test.accuracy > 0.9
         names = [result.classifier.class_names[code] for code in result.classifier.predict(x[300:])]
         assert np.mean(np.array(names) == y[300:]) == pytest.approx(result.test.accuracy)
+
+
+def test_a_table_classifier_takes_bytes_for_numbers():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 200, (60, 3)).astype(np.float32)
+    data = fastnn.dataset_from_arrays(x, x[:, 0] > 100)
+    config = fastnn.TrainConfig(hidden=(4,), epochs=1)
+    classifier = fastnn.train(config, data=data).classifier
+    expected = classifier.predict_proba(x)
+    assert np.array_equal(classifier.predict_proba(x.astype(np.uint8)), expected)

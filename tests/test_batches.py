@@ -73,3 +73,7 @@ def test_scaling_reaches_the_batch():
 def test_batch_size_is_checked():
     with pytest.raises(ConfigError, match="batch_size: 0"):
         numbered(4, 0)
+
+
+def test_a_batch_larger_than_the_data_reserves_no_more_than_the_data():
+    assert numbered(10, 10**9).batch_size == 10

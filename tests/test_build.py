@@ -91,3 +91,12 @@ def test_the_split_is_stratified_and_of_the_asked_size(blob_data):
     assert parts.valid is not None
     assert np.bincount(parts.valid.labels).tolist() == [20, 20, 20]
     assert np.bincount(parts.learn.labels).tolist() == [80, 80, 80]
+
+
+def test_the_held_out_share_is_rounded_not_cut():
+    labels = np.zeros(100, np.int32)
+    labels[:50] = 1
+    data = Dataset("even", Examples(np.zeros((100, 1), np.uint8), labels), None, ("a", "b"), (1,))
+    parts = build(TrainConfig(val=0.29), data, get_backend("cpu"), ())  # 0.29 * 100 = 28.999...
+    assert parts.valid is not None
+    assert len(parts.valid.labels) == 29

@@ -1,6 +1,7 @@
 """Checkpoints: exact round trip, whole or not at all, and clear about what is not one."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -84,3 +85,11 @@ def test_a_full_disk_leaves_the_old_file_whole_and_nothing_else(path, monkeypatc
 def test_a_missing_folder_is_an_output_error(tmp_path):
     with pytest.raises(OutputError, match="nowhere"):
         checkpoint.save(tmp_path / "nowhere" / "x.safetensors", {"a": np.zeros(1)}, {})
+
+
+def test_file_and_folder_are_both_synced(path, monkeypatch):
+    synced = []
+    sync = os.fsync
+    monkeypatch.setattr(checkpoint.os, "fsync", lambda number: synced.append(sync(number)))
+    checkpoint.save(path, {"a": np.ones(3)}, {})
+    assert len(synced) == 2

@@ -304,7 +304,7 @@ def test_data_show_draws_images_with_captions(monkeypatch):
 
 def test_data_show_refuses_tables(tmp_path):
     (tmp_path / "t.csv").write_text("label,a,b\n0,1,2.5\n1,3,4\n")
-    assert "not images" in invoke("data", "show", tmp_path / "t.csv", code=3).stderr
+    assert "expected pictures" in invoke("data", "show", tmp_path / "t.csv", code=3).stderr
 
 
 def test_help_and_version():
@@ -331,3 +331,110 @@ def test_predictions_into_a_closed_pipe_end_quietly(run, tmp_path):
     assert answer.stdout == "index,class,name,probability\n"
     assert answer.stderr == ""
     assert answer.returncode == 141
+
+
+def test_the_epoch_line_keeps_what_matters_most():
+    from fastnn.cli.progress import _fitted
+
+    parts = [(9, "epoch 1/2"), (6, "loss 1"), (8, "acc 2"), (1, "lr 3")]
+    assert _fitted(parts, 100) == "epoch 1/2  loss 1  acc 2  lr 3"
+    assert _fitted(parts, 24) == "epoch 1/2  loss 1  acc 2"
+    assert _fitted(parts, 18) == "epoch 1/2  acc 2"
+    assert _fitted(parts, 3) == "epoch 1/2"
+
+
+def test_the_time_left_follows_the_pace_of_this_process(monkeypatch, blob_data):
+    from types import SimpleNamespace
+
+    from fastnn.cli import progress
+
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    bar = progress.Progress(blob_data, progress.stderr_console())
+    bar._first_epoch = 4.0  # resumed there
+    trainer = SimpleNamespace(epoch=4, position=0, steps_per_epoch=10, epochs=10)
+    assert bar._remaining(trainer) == "-:--"
+    now[0], trainer.epoch, trainer.position = 130.0, 5, 5  # one and a half epochs in 30 s
+    assert bar._remaining(trainer) == "1:30"  # four and a half to go
+
+
+def test_figures_that_are_not_finite_become_null(capsys):
+    from fastnn.cli.output import emit
+
+    emit("x", {"a": float("nan"), "b": float("inf"), "c": 1.5})
+    assert json.loads(capsys.readouterr().out) == {
+        "schema": 1, "event": "x", "a": None, "b": None, "c": 1.5,
+    }  # fmt: skip
+
+
+def test_an_interrupt_outside_training_is_130(monkeypatch, run):
+    def interrupted(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastnn.training.checkpoint.load", interrupted)
+    assert "interrupted" in invoke("info", run, code=130).stderr
+
+
+def test_a_name_that_the_system_refuses_is_not_blamed_on_stdout():
+    error = invoke("info", "x" * 300, code=1).stderr
+    assert "stdout" not in error
+    assert "x" * 300 in error
+
+
+def test_predict_and_evaluate_know_the_label_column_of_the_run(tmp_path):
+    rows = "\n".join(f"{n % 7},{n % 5},{'even' if n % 2 else 'odd'}" for n in range(60))
+    table = tmp_path / "table.csv"
+    table.write_text(f"a,b,kind\n{rows}\n")
+    trained = invoke(
+        "train", "--dataset", table, "--label", "-1", "--out", tmp_path / "runs", *QUICK, "--json"
+    )
+    run = events(trained.stdout)[-1]["run"]
+    assert "60 examples, 2 classes of column 'kind' (even, odd)" in trained.stderr
+    assert len(invoke("predict", run, table).stdout.splitlines()) == 61
+    (done,) = events(invoke("evaluate", run, "--test-data", table, "--json").stdout)
+    assert done["count"] == 60
+    other = tmp_path / "other.csv"
+    other.write_text(f"b,a,kind\n{rows}\n")
+    for verb in (["predict", run, other], ["evaluate", run, "--test-data", other]):
+        assert "expected the column" in invoke(*verb, code=3).stderr
+
+
+def test_data_that_changed_are_noticed_when_evaluated(tmp_path):
+    table = tmp_path / "table.npz"
+    x, y = np.arange(40, dtype=np.uint8).reshape(20, 2), np.arange(20) % 2
+    np.savez(table, x_train=x, y_train=y, x_test=x, y_test=y)
+    arguments = ("--dataset", table, "--out", tmp_path / "runs", *QUICK, "--json")
+    run = events(invoke("train", *arguments).stdout)[-1]["run"]
+    np.savez(table, x_train=x, y_train=y + 5, x_test=x, y_test=y + 5)
+    assert "no longer what the network was trained on" in invoke("evaluate", run, code=3).stderr
+
+
+def test_an_untrained_network_says_so(blob_file, tmp_path):
+    arguments = ("--dataset", blob_file, "--out", tmp_path / "r", "--epochs", "0", "--json")
+    run = events(invoke("train", *arguments).stdout)[-1]["run"]
+    assert "never trained" in invoke("evaluate", run).stderr
+
+
+def test_a_missing_gpu_is_told_before_data_are_read(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    invoke("train", "--device", "cuda", "--dataset", "absent.csv", code=4)
+
+
+def test_hidden_none_is_a_linear_model(blob_file, tmp_path):
+    arguments = ("--dataset", blob_file, "--out", tmp_path / "r", "--epochs", "0", "--json")
+    first, *_ = events(invoke("train", *arguments, "--hidden", " none ").stdout)
+    assert first["sizes"] == [12, 3]
+
+
+def test_names_that_stdout_cannot_encode_are_escaped(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("label,a\nblå,1\ngrün,2\nblå,3\n", encoding="utf-8")
+    run = [sys.executable, "-m", "fastnn", "train", "--dataset", str(table), "--val", "0", "-q"]
+    run += ["--epochs", "1", "--out", str(tmp_path / "runs")]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    subprocess.run(run, check=True, capture_output=True, env=environment)
+    (folder,) = (tmp_path / "runs").iterdir()
+    predict = [sys.executable, "-m", "fastnn", "predict", str(folder), str(table)]
+    answer = subprocess.run(predict, capture_output=True, text=True, env=environment)
+    assert answer.returncode == 0, answer.stderr
+    assert "bl\\xe5" in answer.stdout or "gr\\xfcn" in answer.stdout

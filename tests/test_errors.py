@@ -1,5 +1,6 @@
 """The exception tree: exit codes are the documented ones, and built-in types still catch."""
 
+import pickle
 import signal
 
 import pytest
@@ -43,3 +44,11 @@ def test_device_error_keeps_problem_and_remedy():
 def test_did_you_mean_only_when_near():
     assert "'adam'" in errors.did_you_mean("adma", ["adam", "sgd"])
     assert errors.did_you_mean("zzz", ["adam", "sgd"]) == ""
+
+
+@pytest.mark.parametrize(
+    "error", [errors.DeviceError("no driver", "Install it"), errors.Interrupted(2, "saved")]
+)
+def test_errors_travel_between_processes(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.exit_code) == (type(error), str(error), error.exit_code)

@@ -39,7 +39,7 @@ def test_split_depends_on_the_seed_and_is_not_just_the_front():
 
 @pytest.mark.parametrize("count", [0, 4, 5])
 def test_a_split_that_empties_a_part_is_refused(count):
-    with pytest.raises(ConfigError, match=f"val: would set {count} of 4"):
+    with pytest.raises(ConfigError, match=f"val holds out {count} of 4"):
         stratified_split(np.zeros(4, np.int32), count, generator(0, Stream.SPLIT), what="val")
 
 

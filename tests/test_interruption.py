@@ -23,12 +23,18 @@ SETTINGS = (
 )  # fmt: skip
 
 
+def listen() -> None:
+    """Undo what a background job inherits: a SIGINT that is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(*arguments: str) -> subprocess.Popen[str]:
     """`fastnn train`, not waited for: use it as a context manager, which closes its pipes."""
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "fastnn", "train", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=listen,
     )  # fmt: skip
 
 
@@ -144,7 +150,7 @@ def test_a_second_signal_ends_at_once_with_the_terminal_in_order(blob_file, tmp_
         "train(TrainConfig(dataset=sys.argv[1], hidden=(4,)), out=sys.argv[2], callbacks=[Stuck()])"
     )
     command = [sys.executable, "-c", code, str(blob_file), str(tmp_path / "out")]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, preexec_fn=listen)
     assert answer.stdout.split() == ["first", "second"]
 
 

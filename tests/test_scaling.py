@@ -58,3 +58,8 @@ def test_table_columns_are_standardised_one_by_one():
 def test_unknown_kind_is_named():
     with pytest.raises(ConfigError, match="scaling: 'minmax'"):
         Scaling.fit(np.zeros((2, 2), np.float32), "minmax")
+
+
+def test_a_constant_column_is_recognised_in_spite_of_rounding():
+    inputs = np.full((1000, 1), 0.1, np.float32)
+    assert Scaling.fit(inputs, "standard").factor.tolist() == [1.0]

@@ -77,3 +77,13 @@ def test_reduce_on_plateau_follows_the_live_list():
 def test_reduce_on_plateau_can_start_from_a_restored_list():
     losses = [1.0, 1.0, 1.0, 1.0, 1.0]
     assert schedules.reduce_on_plateau(1.0, losses, patience=2)(0) == pytest.approx(0.01)
+
+
+def test_one_cycle_stays_at_its_end():
+    schedule = schedules.one_cycle(1.0, total=100, end=1e4)
+    assert schedule(150) == pytest.approx(1e-4)
+
+
+def test_a_cut_does_not_forget_the_best_loss_and_needs_real_progress():
+    assert schedules.plateaus([1, 2, 2, 1.5, 1.5], patience=2) == 2
+    assert schedules.plateaus([1 - 1e-5 * n for n in range(4)], patience=3) == 1

@@ -234,3 +234,15 @@ def test_a_changed_or_cut_file_never_raises_anything_else(
     for text in (bytes(content), bytes(content[:place])):
         with contextlib.suppress(DataError):
             read_table(written(tmp_path, text))
+
+
+def test_a_header_may_hold_numbers_if_it_names_the_label(tmp_path: Path) -> None:
+    path = tmp_path / "unnamed.csv"
+    path.write_text("label,0,1\n0,1.5,2\n1,2,3\n")
+    part = read_table(path)
+    assert (part.first_row, part.columns) == (2, ("label", "0", "1"))
+    assert part.labels.tolist() == ["0", "1"]
+    path.write_text("1999,2000,grade\n1.5,2,a\n2,3,b\n")
+    part = read_table(path, label="grade")
+    assert part.labels.tolist() == ["a", "b"]
+    assert part.inputs.shape == (2, 2)

@@ -1,1 +1,1 @@
-"""The command line: one file a verb. Modules here import the rest of fastnn inside functions."""
+"""The command line: one file a verb. Whatever needs NumPy is imported inside functions."""

@@ -85,7 +85,10 @@ def show(
             )
         inputs, labels = data.train.inputs[:count], data.train.labels[:count]
         if len(data.shape) != 2 or inputs.dtype != "uint8":
-            raise DataError(f"{data.name} holds a table of {data.shape} columns, not images")
+            raise DataError(
+                f"{data.name} holds examples of shape {data.shape} in {inputs.dtype}; expected "
+                "pictures (height, width) in bytes"
+            )
         console = Console(highlight=False)
         names = [data.class_names[code] for code in labels.tolist()]
         print_images(console, inputs, (data.shape[0], data.shape[1]), names)

@@ -34,9 +34,11 @@ def evaluate(
         from fastnn.training.classifier import Classifier, weights_file
         from fastnn.training.run import load_data
 
-        arrays, meta = checkpoint.load(weights_file(run))
+        file = weights_file(run)
+        arrays, meta = checkpoint.load(file)
         config = checkpoint.config_of(meta, run)
-        classifier = Classifier.from_checkpoint(arrays, meta, get_backend(device or "auto"))
+        backend = get_backend(device or "auto")
+        classifier = Classifier.from_checkpoint(arrays, meta, backend, source=file)
         output.warn_if_untrained(meta)
         if test_data is not None:
             name = test_data.stem

@@ -18,7 +18,7 @@ def info(run: Run, json: Json = False) -> None:
 
         file = weights_file(run)
         arrays, meta = checkpoint.load(file)
-        classifier = Classifier.from_checkpoint(arrays, meta, get_backend("cpu"))
+        classifier = Classifier.from_checkpoint(arrays, meta, get_backend("cpu"), source=file)
         model = classifier.model
         values: dict[str, Any] = {
             "file": str(file),

@@ -35,7 +35,7 @@ def stderr_console() -> Console:
             self.quiet = True
             _abandon(sys.stderr)
 
-    return Stderr(stderr=True, highlight=False)
+    return Stderr(stderr=True, highlight=False, emoji=False)
 
 
 def note(text: str, style: str = "") -> None:
@@ -68,7 +68,7 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
 
 
-def number(value: float | None) -> str:
+def loss_text(value: float | None) -> str:
     """A loss with four decimals."""
     return "-" if value is None else f"{value:.4f}"
 
@@ -104,9 +104,11 @@ def exit_codes(*, as_json: bool = False) -> Iterator[None]:
     except BrokenPipeError:  # whoever read stdout has left: not an error of ours
         _abandon(sys.stdout)
         raise typer.Exit(BROKEN_PIPE) from None
-    except OSError as error:  # reading is reported as DataError, so this is stdout on a full disk
-        _abandon(sys.stdout)
-        note(f"error: stdout cannot be written ({error.strerror or error})", style="bold red")
+    except OSError as error:  # a name that the system refuses, or else stdout on a full disk
+        if error.filename is None:
+            _abandon(sys.stdout)
+        where = error.filename or "stdout cannot be written"
+        note(f"error: {where}: {error.strerror or error}", style="bold red")
         raise typer.Exit(1) from None
 
 

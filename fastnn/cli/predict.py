@@ -36,8 +36,10 @@ def predict(
         from fastnn.training import checkpoint
         from fastnn.training.classifier import Classifier, weights_file
 
-        arrays, meta = checkpoint.load(weights_file(run))
-        classifier = Classifier.from_checkpoint(arrays, meta, get_backend(device or "auto"))
+        weights = weights_file(run)
+        arrays, meta = checkpoint.load(weights)
+        backend = get_backend(device or "auto")
+        classifier = Classifier.from_checkpoint(arrays, meta, backend, source=weights)
         label = label or checkpoint.config_of(meta, run).label
         inputs = read_inputs(file, classifier.schema, label=label)
         output.warn_if_untrained(meta)

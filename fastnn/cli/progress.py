@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fastnn.cli.output import note, number, percent, stderr_console
+from fastnn.cli.output import loss_text, note, percent, stderr_console
 from fastnn.training.callbacks import Callback, EpochReport
 
 if TYPE_CHECKING:
@@ -65,16 +65,19 @@ class Progress(Callback):
         total = trainer.epochs
         parts = [  # (what goes first where the line is too narrow, text)
             (9, f"epoch {report.epoch:>{len(str(total))}}/{total}"),
-            (6, f"loss {number(report.train_loss)}"),
+            (6, f"loss {loss_text(report.train_loss)}"),
             (5, f"acc {percent(report.train_accuracy)}"),
-            (7, f"val {number(report.valid_loss)}"),
-            (8, f"acc {percent(report.valid_accuracy)}"),
+        ]
+        if report.valid_loss is not None:
+            parts += [
+                (7, f"val {loss_text(report.valid_loss)}"),
+                (8, f"acc {percent(report.valid_accuracy)}"),
+            ]
+        parts += [
             (2, f"{report.samples_per_second:,.0f}/s"),
             (1, f"lr {report.learning_rate:.2g}"),
             (4, f"ETA {self._remaining(trainer)}"),
         ]
-        if report.valid_loss is None:
-            del parts[3:5]
         self._say(_fitted(parts, self._width()))
 
     def on_fit_end(self, trainer: Trainer) -> None:

@@ -68,6 +68,7 @@ class Batches:
         return math.ceil(self.count / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
+        """The batches of epoch 0, each time: ask `epoch(n)` for another order."""
         return self.epoch(0)
 
     def order(self, epoch: int) -> Array:

@@ -46,7 +46,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A named data set on the host. `shape` is one example's, (28, 28) for these images."""
+    """A named data set on the host. `shape` is one example's, (28, 28) for Fashion-MNIST."""
 
     name: str
     train: Examples = field(repr=False)
@@ -97,6 +97,12 @@ class Dataset:
         total = len(self.train.labels)
         if count >= total:
             return self
+        classes = len(np.unique(self.train.labels))
+        if count < classes:
+            raise ConfigError(
+                f"limit_train: {count} examples cannot show {classes} classes; "
+                f"expected at least {classes}"
+            )
         rng = generator(seed, Stream.SAMPLE)
         _, rows = stratified_split(self.train.labels, total - count, rng, what="limit_train")
         return replace(self, train=self.train.take(rows))
@@ -115,8 +121,8 @@ def stratified_split(
     most = int(len(labels) - np.count_nonzero(sizes))
     if not 0 < count <= most:
         raise ConfigError(
-            f"{what}: would set {count} of {len(labels)} examples aside, expected 1 to {most} so "
-            f"that each of {np.count_nonzero(sizes)} classes keeps one; choose another share, or 0"
+            f"{what} holds out {count} of {len(labels)} examples; expected 1 to {most}, so that "
+            f"each of {np.count_nonzero(sizes)} classes keeps one to learn from, or none (0)"
         )
     shares = sizes * (count / len(labels))
     room = np.maximum(sizes - 1, 0)

@@ -12,10 +12,11 @@ from fastnn.errors import DataError
 def classes_of(part: Part) -> tuple[str, ...]:
     """The distinct labels in order: by value if all are whole numbers, else as text."""
     distinct = [str(value) for value in np.unique(part.labels)]
-    numbers = {number for text in distinct if (number := whole_number(text)) is not None}
-    # Labels such as 3 and 3.0 are one class; with a single name among them all are names.
-    numeric = all(whole_number(text) is not None for text in distinct)
-    names = tuple(map(str, sorted(numbers))) if numeric else tuple(sorted(distinct))
+    numbers = [number for text in distinct if (number := whole_number(text)) is not None]
+    if len(numbers) == len(distinct):  # labels such as 3 and 3.0 are one class
+        names = tuple(map(str, sorted(set(numbers))))
+    else:  # with a single name among them all are names
+        names = tuple(sorted(distinct))
     if len(names) < 2:
         raise DataError(f"{part.path}: found one class, {names[0]!r}, expected two or more")
     return names

@@ -26,7 +26,7 @@ class Scaling:
 
     @property
     def vectors(self) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
-        """Both vectors."""
+        """Offset (or None) and factor, for whoever checks or moves them."""
         return self.offset, self.factor
 
     @classmethod

@@ -54,7 +54,7 @@ def load_dataset(
     `auto` is Fashion-MNIST if it can be had, else garments, announced through `warn` (by default
     `warnings.warn`); whatever is asked for by name or in `data_dir` is never replaced. `test_data`
     is a second file of the same kind; `label` chooses the label column of a table; `limit` keeps at
-    most so many training examples, sampled with `seed`.
+    most so many training examples, sampled with `seed` (of garments, the first).
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit {limit}: expected at least 1 training example, or none")
@@ -134,7 +134,7 @@ def _garments(limit: int | None) -> Dataset:
 def _refuse(name: str, scope: str, **given: object) -> None:
     for option, value in given.items():
         if value is not None:
-            raise ConfigError(f"{option} {value}: this is for {scope}, and has no use for {name}")
+            raise ConfigError(f"{option} {value}: only for {scope}; {name} takes none")
 
 
 def _existing(name: str) -> Path:

@@ -1,7 +1,8 @@
 """CSV tables of numbers with a label column: Kaggle's layout, and any other with commas.
 
 NumPy's C parser reads blocks of rows; only a block that it rejects is looked at cell by cell, to
-say which one is wrong. The first row is a header if none of its cells is a number.
+say which one is wrong. The first row is a header if none of its cells is a number, or if one of
+them is the name of the label column.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def read_table(path: Path, *, label: str | None = None) -> Part:
 
     Without it the label column is the one called "label", else the first.
     """
-    with _open_table(path) as table:
+    with _open_table(path, label) as table:
         if table.width < 2:
             raise DataError(
                 f"{path}: row 1: found one column, expected a label and at least one feature, "
@@ -63,7 +64,7 @@ def read_table(path: Path, *, label: str | None = None) -> Part:
 
 def read_table_inputs(path: Path, schema: Schema, *, label: str | None = None) -> NDArray[Any]:
     """Inputs (N, D) of a CSV file with or without labels; uint8 if pixels, else float32."""
-    with _open_table(path) as table:
+    with _open_table(path, label) as table:
         at = None
         if table.width == schema.width + 1:
             at = label_column(path, table.width, table.names, label)
@@ -91,22 +92,23 @@ class _Table:
 
 
 @contextmanager
-def _open_table(path: Path) -> Iterator[_Table]:
+def _open_table(path: Path, label: str | None) -> Iterator[_Table]:
     # Bytes that are not UTF-8 become lone surrogates, so that the row they stand in is known.
     with (
         opened(path) as file,
         io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape") as text,
     ):
-        yield _begun(_rows(text, path), path)
+        yield _begun(_rows(text, path), path, label or "label")
 
 
-def _begun(rows: Iterator[str], path: Path) -> _Table:
+def _begun(rows: Iterator[str], path: Path, label: str) -> _Table:
     """What the first row tells, and the rows of numbers."""
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: the file is empty; expected rows of numbers")
     cells = tuple(cell.strip() for cell in _cells(first, path, 1))
-    if any(number(cell) is not None for cell in cells):
+    is_named = label in cells and number(label) is None  # columns may be called 0, 1, 2 or 1999
+    if not is_named and any(number(cell) is not None for cell in cells):
         return _Table(path, (), len(cells), 1, chain([first], rows))
     second = next(rows, None)
     if second is None:

@@ -1,4 +1,4 @@
-"""Every kernel in operations that NumPy and CuPy share: the plain twin of whatever is faster.
+"""Every kernel in operations that NumPy and CuPy share.
 
 Each function is written to be checked against its equation (in `fastnn.kernels.Kernels`) line by
 line. Results land in given arrays, so a step allocates nothing and can be timed for what it is.

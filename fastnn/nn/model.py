@@ -58,8 +58,8 @@ class MLP:
 
     `sizes` are the widths from the inputs to the classes, (784, 512, 256, 10) say. Weights are
     (I, O) and rows are examples, so y = x @ w + b needs no transpose. Weights start as He's normal
-    draw (arXiv:1502.01852), biases at zero; both are drawn on the host, so a CPU and a GPU run with
-    one `rng` start alike.
+    draw (arXiv:1502.01852), biases at zero. Weights are drawn on the host, so a CPU and a GPU run
+    with one `rng` start alike.
     """
 
     def __init__(

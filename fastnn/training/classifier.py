@@ -43,14 +43,15 @@ class Classifier:
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Classifier:
         """From a run folder (its best weights) or from a .safetensors file."""
-        arrays, meta = checkpoint.load(weights_file(Path(path)))
-        return cls.from_checkpoint(arrays, meta, get_backend(device))
+        file = weights_file(Path(path))
+        arrays, meta = checkpoint.load(file)
+        return cls.from_checkpoint(arrays, meta, get_backend(device), source=file)
 
     @classmethod
     def from_checkpoint(
-        cls, arrays: Mapping[str, Array], meta: Mapping[str, Any], backend: Backend
+        cls, arrays: Mapping[str, Array], meta: Mapping[str, Any], backend: Backend, *, source: Path
     ) -> Classifier:
-        """From what `checkpoint.load` returned."""
+        """From what `checkpoint.load` returned; `source` is named where it is not complete."""
         try:
             facts = meta["model"]
             schema = Schema(
@@ -64,15 +65,15 @@ class Classifier:
             )
             sizes, dtype = facts["sizes"], {"float32": np.float32, "float64": np.float64}
             if (sizes[0], sizes[-1]) != (schema.width, len(schema.class_names)):
-                raise CheckpointError(f"widths {sizes} do not fit shape and classes")
+                raise ValueError(f"widths {sizes} do not fit shape and classes")
             if any(a is not None and a.size not in (1, sizes[0]) for a in scaling.vectors):
-                raise CheckpointError(f"its scaling does not fit {sizes[0]} inputs")
+                raise ValueError(f"scaling does not fit {sizes[0]} inputs")
             with backend.activate():
                 rng = generator(0, Stream.WEIGHTS)  # the draw is overwritten at once
                 model = MLP(sizes, backend, rng=rng, dtype=dtype[facts["dtype"]])
                 load_params(model, arrays)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise CheckpointError(f"the checkpoint is damaged or incomplete ({error})") from error
+            raise CheckpointError(f"{source}: damaged or incomplete ({error})") from error
         return cls(model, scaling, schema)
 
     def parts(self) -> tuple[dict[str, Array], dict[str, Any]]:

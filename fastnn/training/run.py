@@ -68,7 +68,7 @@ def train(
     """
     config = config or TrainConfig()
     backend = get_backend(config.device)
-    data = data or load_data(config)
+    data = _limited(data or load_data(config), config)
     config = _self_contained(config, data)
     with backend.activate():
         parts = build(config, data, backend, callbacks)
@@ -84,6 +84,12 @@ class SavedRun:
     config: TrainConfig
     arrays: dict[str, Array]
     meta: dict[str, Any]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether its data were given as arrays, so that nothing names where they are."""
+        name = self.config.dataset
+        return name not in DATASET_NAMES and not Path(name).is_absolute()
 
 
 def load_run(path: str | Path) -> SavedRun:
@@ -117,7 +123,11 @@ def resume(
         epochs=saved.config.epochs if epochs is None else epochs,
         device=device or saved.config.device,
     )
-    data = data or load_data(config)
+    if data is None and saved.in_memory:
+        raise DataError(
+            f"{saved.folder.path} was trained on arrays in memory: resume it from Python with data="
+        )
+    data = _limited(data or load_data(config), config)
     if data.fingerprint() != saved.meta.get("fingerprint"):
         raise DataError(
             f"{data.name}: the training data are not those that the run {saved.folder.path} was "
@@ -196,6 +206,10 @@ def _result(data: Dataset, parts: Parts, folder: RunFolder | None) -> Result:
             "the final network's loss is not finite. Lower the learning rate, or scale the inputs"
         )
     return result
+
+
+def _limited(data: Dataset, config: TrainConfig) -> Dataset:
+    return data.limited(config.limit_train, config.seed) if config.limit_train else data
 
 
 def _self_contained(config: TrainConfig, data: Dataset) -> TrainConfig:

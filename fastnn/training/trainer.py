@@ -57,8 +57,8 @@ class Trainer:
         self.stopped: str | None = None
         self._patience_from = 0  # epoch from which patience counts, if later than the best
         self._seconds = 0.0  # spent on the epoch under way
-        self._elapsed = 0.0  # spent in all by earlier processes
-        self._began = time.perf_counter()
+        self.elapsed = 0.0  # seconds of fitting so far, those before a resume included
+        self._clock = 0.0
         self._signal: int | None = None
         self._tally = Tally(model.backend, 0)
 
@@ -67,7 +67,8 @@ class Trainer:
     ) -> list[EpochReport]:
         """Train up to `epochs` epochs in all, those of a loaded state included."""
         self.epochs, self.steps_per_epoch = epochs, len(train)
-        self._began = time.perf_counter()
+        self._signal = None
+        self._clock = time.perf_counter()
         ws = self.model.workspace(train.batch_size)
         if self._tally.steps != len(train):  # else it is that of a loaded state
             self._tally = Tally(self.model.backend, len(train))
@@ -90,11 +91,6 @@ class Trainer:
     def go_on(self) -> None:
         """Forget that the run was stopped: patience counts anew from here."""
         self.stopped, self._patience_from = None, self.epoch
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of fitting so far, those before a resume included."""
-        return self._elapsed + time.perf_counter() - self._began
 
     def interrupt(self, number: int) -> None:
         """End the run after the step under way, saved; `number` is the signal that asked for it."""
@@ -133,7 +129,7 @@ class Trainer:
         }
         load_state(self.optimizer, moments, values["steps"])
         self.epoch, self.position = values["epoch"], values["position"]
-        self._seconds, self._elapsed = values["seconds"], values["elapsed"]
+        self._seconds, self.elapsed = values["seconds"], values["elapsed"]
         self.stopped, self._patience_from = values["stopped"], values["patience_from"]
         self.history = [EpochReport(**report) for report in values["history"]]
         self.monitored[:] = values["monitored"]
@@ -189,8 +185,7 @@ class Trainer:
                 self.stop(f"no better validation for {self.patience} epochs")
         self.position, self._seconds = 0, 0.0
         self._announce("on_save")
-        for callback in self.callbacks:
-            callback.on_epoch_end(self, report)
+        self._announce("on_epoch_end", report)
         self._leave_if_interrupted()
 
     def _save_between(self) -> None:
@@ -218,13 +213,17 @@ class Trainer:
         raise self._diverged(bad)
 
     def _diverged(self, position: int) -> TrainingDiverged:
-        """The error for a loss that stopped being finite at this step of the epoch, from 0."""
+        """The error for a loss that stopped being finite before this step of the epoch, from 0."""
         step = self.optimizer.steps - self.position + position
+        culprit = max(step - 1, 0)  # a loss tells of the update before it
         return TrainingDiverged(
-            f"the loss is not finite from epoch {self.epoch + 1}, step {step + 1} on (learning "
-            f"rate {self.schedule(step):g}). Lower the learning rate, or scale the inputs"
+            f"the loss is not finite in epoch {self.epoch + 1} after step {culprit + 1} (learning "
+            f"rate {self.schedule(culprit):g}). Lower the learning rate, or scale the inputs"
         )
 
-    def _announce(self, event: str) -> None:
+    def _announce(self, event: str, *arguments: object) -> None:
+        now = time.perf_counter()
+        self.elapsed += now - self._clock
+        self._clock = now
         for callback in self.callbacks:
-            getattr(callback, event)(self)
+            getattr(callback, event)(self, *arguments)
