@@ -7,7 +7,6 @@ switch: whoever holds arrays also holds the backend they live on.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import platform
 import re

@@ -151,7 +151,7 @@ def test_what_is_missing_is_downloaded_into_the_cache(
     write_folder(cache)
     (cache / TRAIN_IMAGES).unlink()
 
-    def download(names, folder, mirrors, *, check, progress):  # type: ignore[no-untyped-def]
+    def download(names, folder, mirrors, *, check, progress):
         assert (names, folder, mirrors) == ([TRAIN_IMAGES], cache, small.mirrors)
         part = folder / "part"
         part.write_bytes(b"wrong")

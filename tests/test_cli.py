@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,8 +95,7 @@ def test_options_override_the_config_file_which_overrides_the_recipe(blob_file, 
 def test_a_saved_configuration_repeats_the_run(run, tmp_path):
     again = invoke("train", "--config", f"{run}/config.json", "--out", tmp_path / "b", "--json")
     done = events(again.stdout)[-1]
-    with open(f"{run}/result.json") as file:  # noqa: PTH123
-        first = json.load(file)
+    first = json.loads(Path(run, "result.json").read_text())
     assert done["test_loss"] == first["test_loss"]
     assert done["train_loss"] == first["train_loss"]
 
@@ -184,8 +184,7 @@ def test_resume_goes_on(run):
 
 
 def test_evaluate_repeats_the_test_figures_of_the_run(run):
-    with open(f"{run}/result.json") as file:  # noqa: PTH123
-        expected = json.load(file)
+    expected = json.loads(Path(run, "result.json").read_text())
     (done,) = events(invoke("evaluate", run, "--json").stdout)
     assert done["event"] == "done"
     assert done["accuracy"] == expected["test_accuracy"]

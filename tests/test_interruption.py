@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(blob_file, tmp_path):
 )
 def test_a_full_disk_for_results_is_reported(blob_file, tmp_path):
     out = tmp_path / "full"
-    with open("/dev/full", "w") as full:  # noqa: PTH123
+    with Path("/dev/full").open("w") as full:
         process = subprocess.run(
             [sys.executable, "-m", "fastnn", "train", "--dataset", str(blob_file), "--out",
              str(out), *SETTINGS],

@@ -10,6 +10,7 @@ import typer
 
 from fastnn.cli import output
 from fastnn.cli.options import Device, Json, Run
+from fastnn.cli.saved import open_saved
 from fastnn.errors import DataError
 
 
@@ -27,18 +28,13 @@ def evaluate(
 ) -> None:
     """Score the network of RUN on the test part of its data."""
     with output.exit_codes(as_json=json):
-        from fastnn.backend import get_backend
         from fastnn.cli.progress import download_bar
         from fastnn.data.source import read_labelled
-        from fastnn.training import checkpoint
-        from fastnn.training.classifier import Classifier, weights_file
+        from fastnn.training.checkpoint import config_of
         from fastnn.training.run import load_data
 
-        file = weights_file(run)
-        arrays, meta = checkpoint.load(file)
-        config = checkpoint.config_of(meta, run)
-        backend = get_backend(device or "auto")
-        classifier = Classifier.from_checkpoint(arrays, meta, backend, source=file)
+        file, meta, classifier = open_saved(run, device or "auto")
+        config = config_of(meta, file)
         output.warn_if_untrained(meta)
         if test_data is not None:
             name = test_data.stem

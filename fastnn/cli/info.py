@@ -7,18 +7,13 @@ from typing import Any
 
 from fastnn.cli import output
 from fastnn.cli.options import Json, Run
+from fastnn.cli.saved import open_saved
 
 
 def info(run: Run, json: Json = False) -> None:
     """Show the network, the settings and the data of RUN."""
     with output.exit_codes(as_json=json):
-        from fastnn.backend import get_backend
-        from fastnn.training import checkpoint
-        from fastnn.training.classifier import Classifier, weights_file
-
-        file = weights_file(run)
-        arrays, meta = checkpoint.load(file)
-        classifier = Classifier.from_checkpoint(arrays, meta, get_backend("cpu"), source=file)
+        file, meta, classifier = open_saved(run, "cpu")
         model = classifier.model
         values: dict[str, Any] = {
             "file": str(file),

@@ -38,11 +38,15 @@ def stderr_console() -> Console:
     return Stderr(stderr=True, highlight=False, emoji=False)
 
 
-def note(text: str, style: str = "") -> None:
-    """One line of progress, warning or explanation."""
+def note(text: str, style: str = "", *, wrap: bool = True) -> None:
+    """One line of progress, warning or explanation.
+
+    A terminal gets whole words a line, unless `wrap` is off because the line is meant to be copied;
+    a file gets the line as it is, for grep.
+    """
     console = stderr_console()
-    # A terminal gets whole words a line; a file gets the line as it is, for grep.
-    console.print(text, style=style, markup=False, soft_wrap=not console.is_terminal)
+    whole = not (wrap and console.is_terminal)
+    console.print(text, style=style, markup=False, soft_wrap=whole)
 
 
 def warn(text: str) -> None:
@@ -88,8 +92,8 @@ def exit_codes(*, as_json: bool = False) -> Iterator[None]:
             message = "\n".join([str(error), *notes])
             emit("error", {"code": error.exit_code, "message": message})
         note(f"error: {error}", style="bold red")
-        for line in notes:  # not wrapped: a command in it is meant to be copied
-            stderr_console().print(line, style="bold", markup=False, soft_wrap=True)
+        for line in notes:
+            note(line, style="bold", wrap=False)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         note("interrupted", style="bold red")

@@ -11,6 +11,7 @@ import typer
 
 from fastnn.cli import output
 from fastnn.cli.options import Device, Json, Run
+from fastnn.cli.saved import open_saved
 
 
 def predict(
@@ -31,16 +32,11 @@ def predict(
     (.npy; .npz: x, X, images, inputs or features, else its x_test).
     """
     with output.exit_codes(as_json=json):
-        from fastnn.backend import get_backend
         from fastnn.data.source import read_inputs
-        from fastnn.training import checkpoint
-        from fastnn.training.classifier import Classifier, weights_file
+        from fastnn.training.checkpoint import config_of
 
-        weights = weights_file(run)
-        arrays, meta = checkpoint.load(weights)
-        backend = get_backend(device or "auto")
-        classifier = Classifier.from_checkpoint(arrays, meta, backend, source=weights)
-        label = label or checkpoint.config_of(meta, run).label
+        weights, meta, classifier = open_saved(run, device or "auto")
+        label = label or config_of(meta, weights).label
         inputs = read_inputs(file, classifier.schema, label=label)
         output.warn_if_untrained(meta)
         probabilities = classifier.predict_proba(inputs)

@@ -124,7 +124,7 @@ def _resume(
     data = _load(saved.config, quiet)
     callbacks = _callbacks(data, as_json, quiet)
     result = resume(saved, data=data, epochs=epochs, device=device, callbacks=callbacks)
-    if len(result.history) == saved.meta["state"]["epoch"]:
+    if len(result.history) == saved.epochs_done:
         output.note("this run was finished already: these are its figures; --epochs N adds more")
     return result
 

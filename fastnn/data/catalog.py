@@ -155,12 +155,12 @@ def read_known(
     if content == file.content and not by_file:
         return array
     found, expected = (digest, file.packed) if by_file else (content, file.content)
-    owner = _owner(content)
-    told = f"this is {owner}, not {known.title}'s {stem(file.name)}" if owner else "a wrong file"
-    if owner and advice:
-        advice = f"; name the folder of {known.title} with --data-dir or FASTNN_DATA"
+    told = "a wrong file"
     if content == file.content:
         told = "the right content, but compressed anew; the uncompressed file would be accepted"
+    elif owner := _owner(content):
+        told = f"this is {_called(*owner)}, not {_called(known, file)}"
+        advice = advice and f"; name the folder of {known.title} with --data-dir or FASTNN_DATA"
     raise DataError(f"{shown}: {told}: found SHA-256 {found}, expected {expected}{advice}")
 
 
@@ -221,7 +221,7 @@ def _holds_another(known: NamedSet, folder: Path) -> bool:
         owner = _owner(content_sha256(read_idx(path)))
     except DataError:
         return False  # missing or damaged: said where the files are read
-    return owner is not None and not owner.startswith(f"{known.title}'s")
+    return owner is not None and owner[0] is not known
 
 
 def _download(known: NamedSet, folder: Path, progress: Progress | None) -> None:
@@ -247,9 +247,14 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _owner(content: str) -> str | None:
+def _owner(content: str) -> tuple[NamedSet, KnownFile] | None:
+    """The set and the file that hold this content."""
     for known in NAMED_SETS.values():
         for file in known.files:
             if file.content == content:
-                return f"{known.title}'s {stem(file.name)}"
+                return known, file
     return None
+
+
+def _called(known: NamedSet, file: KnownFile) -> str:
+    return f"{known.title}'s {stem(file.name)}"

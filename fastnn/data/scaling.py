@@ -24,11 +24,6 @@ class Scaling:
     offset: NDArray[np.float64] | None
     factor: NDArray[np.float64]
 
-    @property
-    def vectors(self) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
-        """Offset (or None) and factor, for whoever checks or moves them."""
-        return self.offset, self.factor
-
     @classmethod
     def fit(cls, inputs: NDArray[Any], kind: str = "unit") -> Scaling:
         """Learn the range, or mean and deviation, of inputs (N, D)."""

@@ -37,7 +37,7 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("fastnn")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file; was a run saved here?") from None
     except (OSError, SafetensorError, ValueError, TypeError) as error:

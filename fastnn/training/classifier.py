@@ -66,7 +66,8 @@ class Classifier:
             sizes, dtype = facts["sizes"], {"float32": np.float32, "float64": np.float64}
             if (sizes[0], sizes[-1]) != (schema.width, len(schema.class_names)):
                 raise ValueError(f"widths {sizes} do not fit shape and classes")
-            if any(a is not None and a.size not in (1, sizes[0]) for a in scaling.vectors):
+            vectors = (scaling.offset, scaling.factor)
+            if any(a is not None and a.size not in (1, sizes[0]) for a in vectors):
                 raise ValueError(f"scaling does not fit {sizes[0]} inputs")
             with backend.activate():
                 rng = generator(0, Stream.WEIGHTS)  # the draw is overwritten at once

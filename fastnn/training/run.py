@@ -72,8 +72,11 @@ def train(
     config = _self_contained(config, data)
     with backend.activate():
         parts = build(config, data, backend, callbacks)
-        folder = None if out is None else RunFolder.create(Path(out), name or data.name)
-        return _finish(config, data, parts, folder)
+        if out is None:
+            _fit(config, parts)
+            return _result(data, parts, None)
+        folder = RunFolder.create(Path(out), name or data.name)
+        return _record(config, data, parts, folder, data.fingerprint())
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,12 @@ class SavedRun:
     config: TrainConfig
     arrays: dict[str, Array]
     meta: dict[str, Any]
+
+    @property
+    def epochs_done(self) -> int:
+        """Finished epochs."""
+        done: int = self.meta["state"]["epoch"]
+        return done
 
     @property
     def in_memory(self) -> bool:
@@ -97,7 +106,8 @@ def load_run(path: str | Path) -> SavedRun:
     path = Path(path)
     folder = RunFolder(path.parent if path.name == LAST else path)
     arrays, meta = checkpoint.load(folder.path / LAST)
-    if not isinstance(meta.get("state"), dict):
+    state = meta.get("state")
+    if not isinstance(state, dict) or "epoch" not in state:
         raise CheckpointError(f"{folder.path / LAST}: holds a network but no state to go on from")
     return SavedRun(folder, checkpoint.config_of(meta, folder.path / LAST), arrays, meta)
 
@@ -115,9 +125,10 @@ def resume(
     Only the number of epochs and the device may change. A run that is complete is scored again.
     """
     saved = run if isinstance(run, SavedRun) else load_run(run)
-    done = saved.meta["state"]["epoch"]
-    if epochs is not None and epochs < done:
-        raise ConfigError(f"epochs: the run has done {done} already, it cannot end after {epochs}")
+    if epochs is not None and epochs < saved.epochs_done:
+        raise ConfigError(
+            f"epochs: the run has done {saved.epochs_done} already, it cannot end after {epochs}"
+        )
     config = replace(
         saved.config,
         epochs=saved.config.epochs if epochs is None else epochs,
@@ -128,7 +139,8 @@ def resume(
             f"{saved.folder.path} was trained on arrays in memory: resume it from Python with data="
         )
     data = _limited(data or load_data(config), config)
-    if data.fingerprint() != saved.meta.get("fingerprint"):
+    fingerprint = data.fingerprint()
+    if fingerprint != saved.meta.get("fingerprint"):
         raise DataError(
             f"{data.name}: the training data are not those that the run {saved.folder.path} was "
             "started with (their fingerprints differ); resume with the same files"
@@ -143,7 +155,7 @@ def resume(
             raise CheckpointError(f"{saved.folder.path}: damaged state ({error})") from error
         if config.epochs > saved.config.epochs:
             parts.trainer.go_on()  # more epochs are asked for than when it stopped early
-        return _finish(config, data, parts, saved.folder)
+        return _record(config, data, parts, saved.folder, fingerprint)
 
 
 def load_data(config: TrainConfig, **options: Any) -> Dataset:
@@ -159,16 +171,15 @@ def load_data(config: TrainConfig, **options: Any) -> Dataset:
     )
 
 
-def _finish(config: TrainConfig, data: Dataset, parts: Parts, folder: RunFolder | None) -> Result:
-    """Fit, score every part with the final network, record."""
-    if folder is None:
-        _fit(config, parts)
-        return _result(data, parts, None)
+def _record(
+    config: TrainConfig, data: Dataset, parts: Parts, folder: RunFolder, fingerprint: str
+) -> Result:
+    """Fit and score while everything is kept in the folder."""
     with folder.locked(), signals_interrupt(parts.trainer):
         folder.write_json("config.json", config.to_dict())
         if not (folder.path / "environment.json").exists():
             folder.write_json("environment.json", _environment(parts.trainer.model.backend))
-        recorder = Recorder(folder, config, parts.classifier, data.fingerprint())
+        recorder = Recorder(folder, config, parts.classifier, fingerprint)
         parts.trainer.callbacks.insert(0, recorder)
         try:
             _fit(config, parts)
