@@ -1,4 +1,4 @@
-"""Which device computes, and with which array library: the only module that probes CuPy.
+"""Which device computes, and with which array library.
 
 A `Backend` is a frozen value that is passed around. There is no current device and no global
 switch: whoever holds arrays also holds the backend they live on.
@@ -6,12 +6,13 @@ switch: whoever holds arrays also holds the backend they live on.
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import re
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from types import ModuleType
 from typing import Any, Literal
 
@@ -19,16 +20,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn.errors import ConfigError, DeviceError
+from fastnn.gpu import explained, usable_cupy
 
 # A NumPy array, or a CuPy array that behaves like one: CuPy ships no types to tell them apart.
 Array = NDArray[Any]
 
 # Vectorised loads and cuBLAS's fast paths want 256-byte boundaries; 64 floats are 256 bytes.
 ALIGNMENT = 256
-
-_INSTALL = (
-    'pip install "cupy-cuda13x[ctk]" (driver 580 or newer), or "cupy-cuda12x[ctk]" for an older one'
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Backend:
         itemsize = np.dtype(dtype).itemsize
         spare = ALIGNMENT // itemsize
         block: Array = self.xp.zeros(size + spare, dtype=dtype)
-        address = block.ctypes.data if self.name == "cpu" else _device_address(block)
+        address = block.ctypes.data if self.name == "cpu" else address_of(block)
         start = -address % ALIGNMENT // itemsize
         return block[start : start + size]
 
@@ -69,12 +67,35 @@ class Backend:
         if self.name == "cuda":
             self.xp.cuda.get_current_stream().synchronize()
 
-    def activate(self) -> AbstractContextManager[Any]:
-        """Within this context, new arrays and kernels go to this device."""
+    @contextmanager
+    def activate(self) -> Iterator[None]:
+        """Within this context, new arrays and kernels go to this device and to fastnn's stream.
+
+        An error of the GPU leaves it as a `DeviceError` with a remedy.
+        """
         if self.name == "cpu":
-            return nullcontext()
-        device: AbstractContextManager[Any] = self.xp.cuda.Device(self.index)
-        return device
+            yield
+            return
+        try:
+            with self.xp.cuda.Device(self.index), _on_stream(self.stream, self.xp.cuda):
+                yield
+        except Exception as error:
+            if (meaning := explained(error)) is None:
+                raise
+            raise meaning from error
+
+    @property
+    def stream(self) -> Any:
+        """The CUDA stream that all work on this device goes to (there is none on a CPU)."""
+        return _work_stream(self.xp, self.index)
+
+    def free_bytes(self) -> int | None:
+        """Device memory that can still be had; None on a CPU, where the system swaps or kills."""
+        if self.name == "cpu":
+            return None
+        with self.xp.cuda.Device(self.index):
+            free: int = self.xp.cuda.runtime.memGetInfo()[0]
+            return free + int(self.xp.get_default_memory_pool().free_bytes())
 
     def describe(self) -> dict[str, str]:
         """Versions, processor and BLAS: what a record of a measurement needs to name."""
@@ -138,67 +159,36 @@ def blas_facts() -> dict[str, str]:
     return {"blas": "unknown", "blas_architecture": "unknown", "blas_threads": "unknown"}
 
 
-def _cuda(index: int, reason: str) -> Backend:
-    cupy = _import_cupy()
-    driver, count = _driver_and_count(cupy.cuda.runtime)
-    if not driver:
-        raise DeviceError(
-            "CuPy is installed but this machine has no NVIDIA driver",
-            "Install the driver (nvidia-smi must list the GPU), or use --device cpu",
-        )
-    if count == 0:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        hint = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible!r} hides the others)"
-        raise DeviceError(
-            f"the NVIDIA driver sees no GPU{hint}",
-            "Check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu",
-        )
-    if index >= count:
-        raise DeviceError(
-            f"there is no device cuda:{index}: this machine has {count}",
-            f"Use cuda:0 to cuda:{count - 1}" if count > 1 else "Use cuda:0",
-        )
-    backend = Backend("cuda", index, cupy, reason)
-    try:
-        with backend.activate():  # compiles and runs a kernel: finds missing headers and libraries
-            backend.to_host(cupy.zeros(1) + 1)
-    except Exception as error:  # CuPy lets RuntimeError, ImportError and its own types out
-        raise DeviceError(
-            f"the GPU cuda:{index} is there but cannot compute ({type(error).__name__}: {error})",
-            f"Install CuPy with its CUDA libraries: {_INSTALL}",
-        ) from error
-    return backend
-
-
-def _driver_and_count(runtime: Any) -> tuple[int, int]:
-    """Version of the driver (0: none) and number of GPUs that it shows."""
-    try:
-        driver = int(runtime.driverGetVersion())
-        return driver, int(runtime.getDeviceCount()) if driver else 0
-    except RuntimeError as error:  # CUDARuntimeError
-        if "NoDevice" in str(error):
-            return driver, 0
-        raise DeviceError(
-            f"CUDA does not start: {error}",
-            "Run nvidia-smi: it shows the driver and the GPUs; CUDA 13 needs driver 580 or newer",
-        ) from error
-
-
-def _import_cupy() -> ModuleType:
-    """CuPy, or a DeviceError that tells "not installed" from "installed but broken"."""
-    try:
-        return importlib.import_module("cupy")
-    except Exception as error:  # a broken wheel may raise anything, OSError included
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
-        cause = error
-    if missing:
-        raise DeviceError("CuPy is not installed", f"Install it with: {_INSTALL}")
-    raise DeviceError(
-        f"CuPy is installed but cannot be imported ({type(cause).__name__}: {cause})",
-        f"Reinstall it: pip uninstall cupy-cuda12x cupy-cuda13x, then {_INSTALL}; if a cache "
-        "folder is named, set CUPY_CACHE_DIR to one that can be written",
-    ) from cause
-
-
-def _device_address(array: Any) -> int:
+def address_of(array: Any) -> int:
+    """Where a device array's memory begins."""
     return int(array.data.ptr)
+
+
+def _cuda(index: int, reason: str) -> Backend:
+    return Backend("cuda", index, usable_cupy(index), reason)
+
+
+@cache
+def _work_stream(xp: ModuleType, index: int) -> Any:
+    """The one stream of a device that all of fastnn's work on it goes to.
+
+    Non-blocking: it does not wait for the legacy default stream, and may be captured.
+    """
+    with xp.cuda.Device(index):
+        return xp.cuda.Stream(non_blocking=True)
+
+
+@contextmanager
+def _on_stream(stream: Any, cuda: Any) -> Iterator[None]:
+    """Make `stream` current, ordered after what the caller's stream holds and before what follows.
+
+    So arrays may be handed in and out of the context without a thought for streams.
+    """
+    outer = cuda.get_current_stream()
+    if outer == stream:
+        yield
+        return
+    stream.wait_event(outer.record())
+    with stream:
+        yield
+    outer.wait_event(stream.record())

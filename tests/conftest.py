@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +18,12 @@ from fastnn.errors import DeviceError
 REAL_DATA = os.environ.get("FASTNN_DATA")
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+@pytest.fixture(params=["cpu", "stand-in", "cuda"])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """Each device in turn; without a GPU that row is skipped and says what was missing."""
+    """Each device in turn, and the CUDA path on the host; what cannot be had here is skipped."""
+    if request.param == "stand-in":
+        request.getfixturevalue("gpu")
+        return get_backend("cuda")
     try:
         return get_backend(request.param)
     except DeviceError as error:
@@ -77,3 +83,21 @@ def blob_file(tmp_path: Path) -> Path:
 def kind_of(columns: int, *, pixels: bool, names: tuple[str, ...] = ()) -> Schema:
     """The schema of a model of so many inputs and two classes."""
     return Schema(("a", "b"), (columns,), pixels, names)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A stand-in GPU, to be had as `get_backend("cuda")`; `gpu.lt` is its cuBLASLt."""
+    from tests.stand_in import compiled
+    from tests.stand_in.fake_cublaslt import ComputeType, CublasLt
+    from tests.stand_in.fake_cupy import GPU
+
+    compiled.needs_compiler()
+    gpu = GPU()
+    gpu.lt = CublasLt(gpu)
+    monkeypatch.setattr("fastnn.gpu._installed", lambda name: name == "cupy-cuda13x")
+    monkeypatch.setitem(sys.modules, "cupy", gpu)
+    monkeypatch.setitem(sys.modules, "nvmath.bindings.cublasLt", gpu.lt)
+    blas = SimpleNamespace(ComputeType=ComputeType)
+    monkeypatch.setitem(sys.modules, "nvmath.bindings.cublas", blas)
+    return gpu

@@ -9,21 +9,24 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fastnn.backend import get_backend
-from fastnn.kernels import Kernels, kernels_for
+from fastnn.errors import ConfigError
+from fastnn.kernels import Kernels, XentScratch, kernels_for
 from fastnn.kernels.reference import Reference
+from fastnn.nn.optim import Adam
+from fastnn.nn.params import Flat, Layout
 
 SIZES = [(1, 1, 1), (1, 784, 10), (7, 3, 1), (128, 20, 5), (33, 1, 9)]
 
 
 def xent(kernels, xp, z, labels, scale=1.0):
-    """softmax_xent with its buffers made here: (dz, losses)."""
+    """softmax_xent with its buffers made here: (dz, losses, hits)."""
     b, c = z.shape
-    dz, losses = xp.empty_like(z), xp.empty(b, z.dtype)
-    kernels.softmax_xent(
-        dz, losses, z.copy(), labels, xp.eye(c, dtype=z.dtype), xp.empty_like(z),
-        xp.empty((b, 1), z.dtype), scale=scale,
-    )  # fmt: skip
-    return dz, losses
+    dz, losses, hits = xp.empty_like(z), xp.empty(b, z.dtype), xp.empty(b, bool)
+    scratch = XentScratch(
+        xp.eye(c, dtype=z.dtype), xp.empty_like(z), xp.empty((b, 1), z.dtype), xp.empty(b, np.int64)
+    )
+    kernels.softmax_xent(dz, losses, hits, z.copy(), labels, scratch, scale=scale)
+    return dz, losses, hits
 
 
 def test_the_reference_satisfies_the_protocol():
@@ -31,30 +34,56 @@ def test_the_reference_satisfies_the_protocol():
     assert kernels_for(get_backend("cpu")) == kernels
 
 
+@pytest.mark.parametrize(
+    ("choice", "precision", "named"),
+    [
+        ("fused", "float32", "kernels: 'fused' needs a GPU"),
+        ("captured", "float32", "kernels: 'captured' needs a GPU"),
+        ("auto", "tf32", "precision: 'tf32' needs an NVIDIA GPU"),
+        ("quick", "float32", "kernels: 'quick' is not one of auto, reference, fused, captured"),
+        ("auto", "fp8", "precision: 'fp8' is not one of float32, tf32"),
+    ],
+)
+def test_what_a_cpu_does_not_have_is_refused_by_name(choice, precision, named):
+    with pytest.raises(ConfigError, match=named):
+        kernels_for(get_backend("cpu"), choice, precision)
+
+
 @pytest.mark.parametrize(("b", "i", "o"), SIZES)
 @pytest.mark.parametrize("relu", [True, False])
 def test_affine_is_the_sum_over_inputs(backend, b, i, o, relu):
     rng = np.random.default_rng(b * 100 + o)
     x, w, bias = rng.normal(size=(b, i)), rng.normal(size=(i, o)), rng.normal(size=o)
-    y = backend.xp.empty((b, o))
-    kernels_for(backend).affine(*map(backend.asarray, (y, x, w, bias)), relu=relu)
+    kernels, y = kernels_for(backend), backend.xp.empty((b, o))
+    mask = kernels.new_mask(b, o) if relu else None
+    kernels.affine(y, mask, *map(backend.asarray, (x, w, bias)))
     for row, column in [(0, 0), (b - 1, o - 1)]:
         exact = math.fsum([*(x[row] * w[:, column]), bias[column]])
         expected = max(exact, 0.0) if relu else exact
         assert backend.to_host(y)[row, column] == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-def test_relu_backward_cuts_where_the_output_is_zero(backend):
-    y = backend.asarray([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
-    dy = backend.asarray([[5.0, 6.0, 7.0], [8.0, 9.0, 10.0]])
-    kernels_for(backend).relu_backward(dy, y, backend.xp.empty((2, 3), bool))
-    assert backend.to_host(dy).tolist() == [[0, 6, 0], [8, 0, 10]]
+def test_the_backward_pass_cuts_where_the_relu_did(backend):
+    """x = max(x0 w0, 0) by the kernel itself, so that its mask is whatever the kernel makes of it."""
+    kernels, xp = kernels_for(backend), backend.xp
+    x0, w0 = backend.asarray([[1.0], [-1.0]]), backend.asarray([[2.0, -3.0, 0.0]])
+    x, mask = xp.empty((2, 3)), kernels.new_mask(2, 3)
+    kernels.affine(x, mask, x0, w0, xp.zeros(3))
+    assert backend.to_host(x).tolist() == [[2, 0, 0], [0, 3, 0]]
+    dy, w = backend.asarray([[5.0], [7.0]]), backend.asarray([[1.0], [10.0], [100.0]])
+    dx, dw, db = xp.empty((2, 3)), xp.empty((3, 1)), xp.empty(1)
+    kernels.affine_backward(dx, dw, db, dy, x, w, mask)
+    assert backend.to_host(dx).tolist() == [[5, 0, 0], [0, 70, 0]]
+    assert backend.to_host(dw).tolist() == [[10], [21], [0]]
+    assert backend.to_host(db).tolist() == [12]
+    kernels.affine_backward(dx, dw, db, dy, x, w, None)
+    assert backend.to_host(dx).tolist() == [[5, 50, 500], [7, 70, 700]]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_equal_logits_cost_log_of_classes(backend, classes):
     z, labels = backend.xp.full((4, classes), 3.0), backend.asarray(np.arange(4) % classes)
-    dz, losses = xent(kernels_for(backend), backend.xp, z, labels)
+    dz, losses, _ = xent(kernels_for(backend), backend.xp, z, labels)
     assert backend.to_host(losses) == pytest.approx([math.log(classes)] * 4)
     assert backend.to_host(dz)[0, 0] == pytest.approx(1 / classes - 1)
 
@@ -62,7 +91,7 @@ def test_equal_logits_cost_log_of_classes(backend, classes):
 @pytest.mark.parametrize("size", [1e4, -1e4, 3e38])
 def test_huge_logits_stay_finite(backend, size):
     z = backend.asarray([[size, 0.0, 0.0], [size, size, size]], np.float32)
-    dz, losses = xent(kernels_for(backend), backend.xp, z, backend.asarray([0, 2]))
+    dz, losses, _ = xent(kernels_for(backend), backend.xp, z, backend.asarray([0, 2]))
     assert np.isfinite(backend.to_host(dz)).all()
     first = 0.0 if size > 0 else math.log(2) - size
     assert backend.to_host(losses) == pytest.approx([first, math.log(3)], rel=1e-6, abs=1e-6)
@@ -78,7 +107,7 @@ rows = arrays(
 def test_xent_agrees_with_exact_scalar_arithmetic(z, label):
     label %= z.shape[1]
     labels = np.full(len(z), label)
-    dz, losses = xent(Reference(np), np, z, labels, scale=0.5)
+    dz, losses, _ = xent(Reference(np), np, z, labels, scale=0.5)
     for row, logits in enumerate(z.tolist()):
         top = max(logits)
         total = math.fsum(math.exp(v - top) for v in logits)
@@ -88,11 +117,9 @@ def test_xent_agrees_with_exact_scalar_arithmetic(z, label):
             assert dz[row, column] == pytest.approx(0.5 * slope, abs=1e-12)
 
 
-def test_count_correct_gives_ties_to_the_first(backend):
+def test_a_hit_is_the_largest_logit_and_of_equal_ones_the_first(backend):
     z = backend.asarray([[1.0, 1.0], [1.0, 1.0], [0.0, 2.0]])
-    hits = backend.xp.empty(3, bool)
-    labels = backend.asarray([0, 1, 1], np.int32)
-    kernels_for(backend).count_correct(hits, z, labels, backend.xp.empty(3, np.int64))
+    _, _, hits = xent(kernels_for(backend), backend.xp, z, backend.asarray([0, 1, 1]))
     assert backend.to_host(hits).tolist() == [True, False, True]
 
 
@@ -138,10 +165,13 @@ def test_adam_is_algorithm_1_for_every_element(backend, eps, decay, decoupled):
     p = backend.asarray(start.copy())
     m, v, scratch = (backend.xp.zeros(size) for _ in range(3))
     hyper = {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": eps}
+    flat = Flat(Layout.of({"w": (1, 1)}), backend, np.float64)
+    optimizer = Adam(flat, beta1=0.9, beta2=0.99, eps=eps, weight_decay=decay, decoupled=decoupled)
+    table = backend.asarray(optimizer.rates([hyper["lr"]] * steps))
     for t in range(steps):
         kernels_for(backend).adam(
-            p, backend.asarray(gradients[t].copy()), m, v, scratch, step=t + 1,
-            decay=decay, n_decay=n_decay, decoupled=decoupled, **hyper,
+            p, backend.asarray(gradients[t].copy()), m, v, scratch, table[t],
+            beta1=0.9, beta2=0.99, decay=decay, n_decay=n_decay, decoupled=decoupled,
         )  # fmt: skip
     for k in range(size):
         mine = {"decay": decay if k < n_decay else 0.0, "decoupled": decoupled}
@@ -156,8 +186,8 @@ def test_sgd_follows_its_recurrence(backend, momentum, nesterov):
     p, m, scratch = backend.asarray(start.copy()), backend.xp.zeros(4), backend.xp.zeros(4)
     for g in gradients:
         kernels_for(backend).sgd(
-            p, backend.asarray(g.copy()), m, scratch,
-            lr=0.1, momentum=momentum, nesterov=nesterov, decay=0.0, n_decay=0,
+            p, backend.asarray(g.copy()), m, scratch, backend.asarray([0.1]),
+            momentum=momentum, nesterov=nesterov, decay=0.0, n_decay=0,
         )  # fmt: skip
     for k in range(4):
         x, speed = start[k], 0.0

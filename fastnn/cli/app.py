@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -34,6 +35,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # A name that the terminal's encoding lacks is no reason to lose the figures after it.
         sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.showwarning = lambda message, *_: output.warn(str(message))
     app()
 
 

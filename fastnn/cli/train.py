@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from fastnn.training.callbacks import Callback
     from fastnn.training.config import TrainConfig
     from fastnn.training.run import Result
+
+_RESUMABLE = {"epochs", "device", "kernels", "precision"}  # what may change in the middle of a run
 
 
 def train(
@@ -48,6 +51,8 @@ def train(
     patience: Annotated[int | None, setting("patience", "--patience")] = None,
     seed: Annotated[int | None, setting("seed", "--seed")] = None,
     device: Annotated[str | None, setting("device", "--device", envvar="FASTNN_DEVICE")] = None,
+    kernels: Annotated[str | None, setting("kernels", "--kernels")] = None,
+    precision: Annotated[str | None, setting("precision", "--precision")] = None,
     save_every: Annotated[int | None, setting("save_every", "--save-every")] = None,
     recipe: Annotated[
         str | None,
@@ -69,8 +74,8 @@ def train(
         typer.Option(
             "--resume",
             metavar="RUN",
-            help="go on with this run; only --epochs (which also stretches a schedule) and "
-            "--device may change",
+            help="go on with this run; only --epochs (which also stretches a schedule), --device, "
+            "--kernels and --precision may change",
         ),
     ] = None,
     json: Json = False,
@@ -92,13 +97,13 @@ def train(
         else:
             clash = {"recipe": recipe, "config": config, "out": out, "name": name}
             taken = [key for key, value in clash.items() if value is not None]
-            taken += sorted(given.keys() - {"epochs", "device"})
+            taken += sorted(given.keys() - _RESUMABLE)
             if taken:
                 raise ConfigError(
                     f"--resume takes its settings from the run: {', '.join(taken)} cannot be "
-                    "changed, only epochs and device"
+                    f"changed, only {', '.join(sorted(_RESUMABLE))}"
                 )
-            result = _resume(resume, epochs, device, json, quiet)
+            result = _resume(resume, given, json, quiet)
         if json:
             output.emit("done", result.summary())
         else:
@@ -107,23 +112,23 @@ def train(
 
 def _start(config: TrainConfig, out: Path, name: str | None, as_json: bool, quiet: bool) -> Result:
     from fastnn.backend import get_backend
+    from fastnn.kernels import kernels_for
     from fastnn.training.run import train as run_train
 
-    get_backend(config.device)  # before minutes go into data: a missing GPU is told at once
+    # Before minutes go into data: a missing GPU, or what it lacks, is told at once.
+    kernels_for(get_backend(config.device), config.kernels, config.precision)
     data = _load(config, quiet)
     callbacks = _callbacks(data, as_json, quiet)
     return run_train(config, data=data, out=out, name=name, callbacks=callbacks)
 
 
-def _resume(
-    run: Path, epochs: int | None, device: str | None, as_json: bool, quiet: bool
-) -> Result:
+def _resume(run: Path, changes: Mapping[str, Any], as_json: bool, quiet: bool) -> Result:
     from fastnn.training.run import load_run, resume
 
     saved = load_run(run)
     data = _load(saved.config, quiet)
     callbacks = _callbacks(data, as_json, quiet)
-    result = resume(saved, data=data, epochs=epochs, device=device, callbacks=callbacks)
+    result = resume(saved, data=data, callbacks=callbacks, **changes)
     if len(result.history) == saved.epochs_done:
         output.note("this run was finished already: these are its figures; --epochs N adds more")
     return result

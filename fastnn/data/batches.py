@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 
 from fastnn.backend import Array, Backend
 from fastnn.data.examples import Examples
+from fastnn.data.ring import Ring
 from fastnn.data.scaling import Scaling
 from fastnn.errors import ConfigError
 from fastnn.kernels import Kernels, kernels_for
@@ -29,10 +30,11 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The examples of one part, resident on `backend`, served `batch_size` rows at a time.
+    """The examples of one part, served `batch_size` rows at a time from the device.
 
     With a `seed` each epoch has its own order; without, rows come as they are. The last batch is
-    smaller where the division leaves a remainder.
+    smaller where the division leaves a remainder. Inputs that fill more than half of a GPU's free
+    memory stay on the host and stream through a `Ring` instead (`resident` overrules).
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Batches:
         seed: int | None = None,
         kernels: Kernels | None = None,
         dtype: DTypeLike = np.float32,
+        resident: bool | None = None,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: {batch_size} must be at least 1")
@@ -54,9 +57,16 @@ class Batches:
         self.backend = backend
         self.seed = seed
         self._kernels = kernels_for(backend) if kernels is None else kernels
-        self._inputs = backend.asarray(examples.inputs)
-        # As int64 they index without a conversion, which would allocate in every step.
-        self._labels = backend.asarray(examples.labels, np.int64)
+        if resident is None:
+            free = backend.free_bytes()
+            resident = free is None or examples.inputs.nbytes <= free // 2
+        self._ring = None if resident else Ring(examples, self.batch_size, backend)
+        if self._ring is None:
+            self._inputs = backend.asarray(examples.inputs)
+            # As int64 they index without a conversion, which would allocate in every step.
+            self._labels = backend.asarray(examples.labels, np.int64)
+        else:
+            self._inputs, self._labels = self._ring.inputs, self._ring.labels
         self._offset = None if scaling.offset is None else backend.asarray(scaling.offset, dtype)
         self._factor = backend.asarray(scaling.factor, dtype)
         self._x = backend.xp.empty((self.batch_size, columns), dtype)
@@ -79,13 +89,31 @@ class Batches:
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch number `start` on."""
-        order = self.backend.asarray(self.order(epoch))
-        for first in range(start * self.batch_size, self.count, self.batch_size):
-            rows = order[first : first + self.batch_size]
-            b = len(rows)
-            x, labels = self._x[:b], self._labels_out[:b]
-            self._kernels.gather(
-                x, labels, self._inputs, self._labels, rows, self._raw[:b],
-                self._offset, self._factor,
-            )  # fmt: skip
-            yield Batch(x, labels)
+        rows = self.backend.asarray(self.open(epoch, start))
+        for batch in range(start, len(self)):
+            self.await_batch(batch)
+            first = batch * self.batch_size
+            yield self.gather(rows[first : first + self.batch_size])
+
+    def open(self, epoch: int, start: int = 0) -> Array:
+        """Begin an epoch at batch `start`: where each example (N,) will lie, on the host.
+
+        Batch k is rows k*B to (k+1)*B of it, for `gather`, once `await_batch(k)` has returned.
+        """
+        order = self.order(epoch)
+        return order if self._ring is None else self._ring.open(order, start)
+
+    def await_batch(self, batch: int) -> None:
+        """Order the work that follows after the arrival of this batch's examples."""
+        if self._ring is not None:
+            self._ring.await_batch(batch)
+
+    def gather(self, rows: Array) -> Batch:
+        """The examples that lie at `rows` (B,) on the device, scaled."""
+        b = len(rows)
+        x, labels = self._x[:b], self._labels_out[:b]
+        self._kernels.gather(
+            x, labels, self._inputs, self._labels, rows, self._raw[:b],
+            self._offset, self._factor,
+        )  # fmt: skip
+        return Batch(x, labels)

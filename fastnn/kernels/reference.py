@@ -7,12 +7,15 @@ line. Results land in given arrays, so a step allocates nothing and can be timed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy
 
 from fastnn.backend import Array
+
+if TYPE_CHECKING:
+    from fastnn.kernels import XentScratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,10 @@ class Reference:
     """The kernels over one array module, numpy or cupy."""
 
     xp: ModuleType
+
+    def new_mask(self, batch: int, width: int) -> Array:
+        mask: Array = self.xp.empty((batch, width), bool)
+        return mask
 
     def gather(
         self,
@@ -40,39 +47,46 @@ class Reference:
             self.xp.subtract(raw, offset, out=x)
             self.xp.multiply(x, factor, out=x)
 
-    def affine(self, y: Array, x: Array, w: Array, b: Array, *, relu: bool) -> None:
+    def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array) -> None:
         xp = self.xp
         xp.dot(x, w, out=y)
         xp.add(y, b, out=y)
-        if relu:
+        if mask is not None:
             xp.maximum(y, 0, out=y)
 
     def affine_backward(
-        self, dx: Array | None, dw: Array, db: Array, dy: Array, x: Array, w: Array
+        self,
+        dx: Array | None,
+        dw: Array,
+        db: Array,
+        dy: Array,
+        x: Array,
+        w: Array,
+        mask: Array | None,
     ) -> None:
         xp = self.xp
         xp.dot(x.T, dy, out=dw)
         dy.sum(axis=0, out=db)
         if dx is not None:
             xp.dot(dy, w.T, out=dx)
-
-    def relu_backward(self, dy: Array, y: Array, mask: Array) -> None:
-        self.xp.greater(y, 0, out=mask)
-        self.xp.multiply(dy, mask, out=dy)
+            if mask is not None:  # x > 0 says it all; the mask is only a place to write it
+                xp.greater(x, 0, out=mask)
+                xp.multiply(dx, mask, out=dx)
 
     def softmax_xent(
         self,
         dz: Array,
         losses: Array,
+        hits: Array,
         z: Array,
         labels: Array,
-        identity: Array,
-        onehot: Array,
-        row: Array,
+        scratch: XentScratch,
         *,
         scale: float,
     ) -> None:
-        xp = self.xp
+        xp, (identity, onehot, row, guess) = self.xp, scratch
+        z.argmax(axis=1, out=guess)
+        xp.equal(guess, labels, out=hits)
         z.max(axis=1, keepdims=True, out=row)
         xp.subtract(z, row, out=z)  # the largest logit becomes 0: exp can no longer overflow
         self._take(onehot, identity, labels)
@@ -86,13 +100,9 @@ class Reference:
         xp.log(row, out=row)
         xp.subtract(row[:, 0], losses, out=losses)
 
-    def count_correct(self, hits: Array, z: Array, labels: Array, guess: Array) -> None:
-        z.argmax(axis=1, out=guess)
-        self.xp.equal(guess, labels, out=hits)
-
     def sgd(
-        self, p: Array, g: Array, m: Array, scratch: Array, *,
-        lr: float, momentum: float, nesterov: bool, decay: float, n_decay: int,
+        self, p: Array, g: Array, m: Array, scratch: Array, rates: Array, *,
+        momentum: float, nesterov: bool, decay: float, n_decay: int,
     ) -> None:  # fmt: skip
         xp = self.xp
         if decay:
@@ -105,16 +115,16 @@ class Reference:
                 self._add_scaled(g, m, momentum, scratch)
             else:
                 direction = m
-        self._add_scaled(p, direction, -lr, scratch)
+        xp.multiply(direction, rates, out=scratch)
+        xp.subtract(p, scratch, out=p)
 
     def adam(
-        self, p: Array, g: Array, m: Array, v: Array, scratch: Array, *,
-        lr: float, beta1: float, beta2: float, eps: float,
-        decay: float, n_decay: int, decoupled: bool, step: int,
+        self, p: Array, g: Array, m: Array, v: Array, scratch: Array, rates: Array, *,
+        beta1: float, beta2: float, decay: float, n_decay: int, decoupled: bool,
     ) -> None:  # fmt: skip
-        xp = self.xp
+        xp, size, eps, shrink = self.xp, rates[:1], rates[1:2], rates[2:]
         if decay and decoupled:
-            xp.multiply(p[:n_decay], 1 - lr * decay, out=p[:n_decay])
+            xp.multiply(p[:n_decay], shrink, out=p[:n_decay])
         elif decay:
             self._add_scaled(g[:n_decay], p[:n_decay], decay, scratch[:n_decay])
         xp.multiply(m, beta1, out=m)
@@ -123,13 +133,10 @@ class Reference:
         xp.multiply(g, g, out=scratch)
         xp.multiply(scratch, 1 - beta2, out=scratch)
         xp.add(v, scratch, out=v)
-        # m^ / (sqrt(v^) + eps) with both corrections pulled out of the vectors: multiplying
-        # numerator and denominator by `root` leaves root * eps beside sqrt(v).
-        root = sqrt(1 - beta2**step)
         xp.sqrt(v, out=scratch)
-        xp.add(scratch, eps * root, out=scratch)
+        xp.add(scratch, eps, out=scratch)
         xp.divide(m, scratch, out=scratch)
-        xp.multiply(scratch, lr * root / (1 - beta1**step), out=scratch)
+        xp.multiply(scratch, size, out=scratch)
         xp.subtract(p, scratch, out=p)
 
     def _add_scaled(self, y: Array, x: Array, scale: float, scratch: Array) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from fastnn.backend import Array, Backend
 from fastnn.errors import ConfigError
-from fastnn.kernels import Kernels, kernels_for
+from fastnn.kernels import Kernels, XentScratch, kernels_for
 from fastnn.nn.params import Flat, Layout
 
 
@@ -21,18 +21,15 @@ class Workspace:
     """Everything a forward and backward pass of up to B rows writes, allocated once.
 
     outputs[l] is y of layer l, (B, O_l), the last being the logits; gradients[l] is the gradient of
-    the loss with respect to x @ w + b of that layer (to its output, until the ReLU is undone); the
-    rest serves the loss kernel.
+    the loss with respect to x @ w + b of that layer; the rest serves the loss kernel.
     """
 
     outputs: tuple[Array, ...]
     gradients: tuple[Array, ...]
-    masks: tuple[Array, ...]  # (B, O_l) bool, hidden layers only
+    masks: tuple[Array | None, ...]  # what each ReLU let through; None for the logits
     losses: Array  # (B,)
     hits: Array  # (B,) bool
-    guess: Array  # (B,) int64
-    onehot: Array  # (B, C)
-    row: Array  # (B, 1)
+    scratch: XentScratch
     _heads: dict[int, Workspace] = field(default_factory=dict)
 
     def head(self, rows: int) -> Workspace:
@@ -43,12 +40,10 @@ class Workspace:
             self._heads[rows] = Workspace(
                 outputs=tuple(a[:rows] for a in self.outputs),
                 gradients=tuple(a[:rows] for a in self.gradients),
-                masks=tuple(a[:rows] for a in self.masks),
+                masks=tuple(None if a is None else a[:rows] for a in self.masks),
                 losses=self.losses[:rows],
                 hits=self.hits[:rows],
-                guess=self.guess[:rows],
-                onehot=self.onehot[:rows],
-                row=self.row[:rows],
+                scratch=XentScratch(self.scratch.identity, *(a[:rows] for a in self.scratch[1:])),
             )
         return self._heads[rows]
 
@@ -105,20 +100,21 @@ class MLP:
         return Workspace(
             outputs=tuple(xp.empty((batch, n), self.dtype) for n in self.sizes[1:]),
             gradients=tuple(xp.empty((batch, n), self.dtype) for n in self.sizes[1:]),
-            masks=tuple(xp.empty((batch, n), bool) for n in hidden),
+            masks=(*(self.kernels.new_mask(batch, n) for n in hidden), None),
             losses=xp.empty(batch, self.dtype),
             hits=xp.empty(batch, bool),
-            guess=xp.empty(batch, np.int64),
-            onehot=xp.empty((batch, classes), self.dtype),
-            row=xp.empty((batch, 1), self.dtype),
+            scratch=XentScratch(
+                identity=self._identity,
+                onehot=xp.empty((batch, classes), self.dtype),
+                row=xp.empty((batch, 1), self.dtype),
+                guess=xp.empty(batch, np.int64),
+            ),
         )
 
     def forward(self, x: Array, ws: Workspace) -> Array:
         """Logits (B, C) of scaled inputs (B, D); a view of `ws`, overwritten by the next call."""
-        last = len(self._weights) - 1
-        for layer, (w, b) in enumerate(self._weights):
-            y = ws.outputs[layer]
-            self.kernels.affine(y, x, w, b, relu=layer < last)
+        for y, mask, (w, b) in zip(ws.outputs, ws.masks, self._weights, strict=True):
+            self.kernels.affine(y, mask, x, w, b)
             x = y
         return x
 
@@ -128,11 +124,9 @@ class MLP:
         Also leaves the gradient of the mean loss with respect to the logits in `ws.gradients`.
         """
         z = self.forward(x, ws)
-        self.kernels.count_correct(ws.hits, z, labels, ws.guess)
         self.kernels.softmax_xent(
-            ws.gradients[-1], ws.losses, z, labels, self._identity, ws.onehot, ws.row,
-            scale=1 / len(labels),
-        )  # fmt: skip
+            ws.gradients[-1], ws.losses, ws.hits, z, labels, ws.scratch, scale=1 / len(labels)
+        )
         return ws.losses
 
     def loss_and_grad(self, x: Array, labels: Array, ws: Workspace) -> Array:
@@ -143,11 +137,10 @@ class MLP:
             dw, db = self._weight_grads[layer]
             dy = ws.gradients[layer]
             if layer == 0:  # nobody asks for the gradient of the images: the widest product saved
-                self.kernels.affine_backward(None, dw, db, dy, x, w)
+                self.kernels.affine_backward(None, dw, db, dy, x, w, None)
             else:
                 below, y = ws.gradients[layer - 1], ws.outputs[layer - 1]
-                self.kernels.affine_backward(below, dw, db, dy, y, w)
-                self.kernels.relu_backward(below, y, ws.masks[layer - 1])
+                self.kernels.affine_backward(below, dw, db, dy, y, w, ws.masks[layer - 1])
         return losses
 
 

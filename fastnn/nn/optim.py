@@ -1,12 +1,19 @@
 """Optimizers: a kernel, its hyper-parameters, and its moments in the layout of the parameters.
 
-They know nothing of schedules: the learning rate is an argument of every step.
+They know nothing of schedules: the learning rates are given. What the kernel needs to know of one
+step, learning rate and bias corrections, is a row of `rates`, worked out on the host in float64 for
+as many steps ahead as are asked for; so nothing that changes from step to step is a scalar that a
+captured CUDA graph would freeze.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import sqrt
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fastnn.backend import Array
 from fastnn.errors import CheckpointError
@@ -18,15 +25,37 @@ class Optimizer(Protocol):
     """What the trainer asks of an optimizer. `steps` counts the updates made so far."""
 
     steps: int
+    params: Flat
+
+    def rates(self, learning_rates: Sequence[float]) -> NDArray[np.float64]:
+        """A row (K,) for each of the coming steps, (steps, K), on the host."""
+
+    def update(self, grads: Flat, rates: Array) -> None:
+        """Update the parameters in place by one row of rates; `grads` may be used as scratch.
+
+        Does not count the step: a replayed graph passes here only once.
+        """
 
     def step(self, grads: Flat, lr: float) -> None:
-        """Update the parameters in place; `grads` may be used as scratch."""
+        """One whole update with this learning rate, counted."""
 
     def state(self) -> dict[str, Array]:
         """The moments by name, for a checkpoint: live arrays, not copies."""
 
 
-class SGD:
+class _Counted:
+    """The one part that all optimizers have in common: a step is its rates, applied and counted."""
+
+    steps: int
+    params: Flat
+
+    def step(self: Optimizer, grads: Flat, lr: float) -> None:
+        rates = self.params.backend.asarray(self.rates([lr])[0], self.params.vector.dtype)
+        self.update(grads, rates)
+        self.steps += 1
+
+
+class SGD(_Counted):
     """Stochastic gradient descent, with momentum (Polyak) or Nesterov's variant.
 
     m = momentum * m + g; p -= lr * m, or p -= lr * (g + momentum * m) with `nesterov`.
@@ -51,11 +80,13 @@ class SGD:
         self._m = params.twin().vector
         self._scratch = params.twin().vector
 
-    def step(self, grads: Flat, lr: float) -> None:
-        self.steps += 1
+    def rates(self, learning_rates: Sequence[float]) -> NDArray[np.float64]:
+        return np.array(learning_rates, np.float64)[:, None]
+
+    def update(self, grads: Flat, rates: Array) -> None:
         self.kernels.sgd(
-            self.params.vector, grads.vector, self._m, self._scratch,
-            lr=lr, momentum=self.momentum, nesterov=self.nesterov,
+            self.params.vector, grads.vector, self._m, self._scratch, rates,
+            momentum=self.momentum, nesterov=self.nesterov,
             decay=self.weight_decay, n_decay=self.params.layout.n_decay,
         )  # fmt: skip
 
@@ -63,7 +94,7 @@ class SGD:
         return {"m": self._m}
 
 
-class Adam:
+class Adam(_Counted):
     """Adam as in Algorithm 1 of Kingma & Ba (arXiv:1412.6980): p -= lr * m^ / (sqrt(v^) + eps).
 
     eps stands outside the root and is not rescaled (PyTorch and optax agree; the paper's remark on
@@ -94,13 +125,25 @@ class Adam:
         self._v = params.twin().vector
         self._scratch = params.twin().vector
 
-    def step(self, grads: Flat, lr: float) -> None:
-        self.steps += 1
+    def rates(self, learning_rates: Sequence[float]) -> NDArray[np.float64]:
+        """Rows of size, eps' and shrink, from lr and the number t of the step, counted from 1.
+
+        m^ / (sqrt(v^) + eps) with v^ = v / (1 - beta2^t): multiplying numerator and denominator by
+        root = sqrt(1 - beta2^t) leaves sqrt(v) + eps * root below, and lr * root / (1 - beta1^t)
+        above. shrink = 1 - lr * weight_decay is AdamW's factor.
+        """
+        rows = []
+        for t, lr in enumerate(learning_rates, start=self.steps + 1):
+            root = sqrt(1 - self.beta2**t)
+            size = lr * root / (1 - self.beta1**t)
+            rows.append((size, self.eps * root, 1 - lr * self.weight_decay))
+        return np.array(rows, np.float64).reshape(-1, 3)
+
+    def update(self, grads: Flat, rates: Array) -> None:
         self.kernels.adam(
-            self.params.vector, grads.vector, self._m, self._v, self._scratch,
-            lr=lr, beta1=self.beta1, beta2=self.beta2, eps=self.eps,
-            decay=self.weight_decay, n_decay=self.params.layout.n_decay,
-            decoupled=self.decoupled, step=self.steps,
+            self.params.vector, grads.vector, self._m, self._v, self._scratch, rates,
+            beta1=self.beta1, beta2=self.beta2, decay=self.weight_decay,
+            n_decay=self.params.layout.n_decay, decoupled=self.decoupled,
         )  # fmt: skip
 
     def state(self) -> dict[str, Array]:

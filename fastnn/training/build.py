@@ -9,6 +9,7 @@ from fastnn.backend import Backend
 from fastnn.data.batches import Batches
 from fastnn.data.examples import Dataset, Examples, stratified_split
 from fastnn.data.scaling import Scaling
+from fastnn.kernels import kernels_for
 from fastnn.nn.model import MLP
 from fastnn.nn.optim import SGD, Adam, Optimizer
 from fastnn.nn.schedules import (
@@ -45,9 +46,12 @@ def build(
     learn, valid = _hold_out(data, config)
     scaling = Scaling.fit(learn.inputs, config.scaling)
     sizes = (learn.inputs.shape[1], *config.hidden, len(data.class_names))
-    model = MLP(sizes, backend, rng=generator(config.seed, Stream.WEIGHTS))
+    kernels = kernels_for(backend, config.kernels, config.precision)
+    model = MLP(sizes, backend, rng=generator(config.seed, Stream.WEIGHTS), kernels=kernels)
     classifier = Classifier(model, scaling, data.schema)
-    train_batches = Batches(learn, config.batch_size, scaling, backend, seed=config.seed)
+    train_batches = Batches(
+        learn, config.batch_size, scaling, backend, seed=config.seed, kernels=kernels
+    )
     monitored: list[float] = []
     trainer = Trainer(
         model,
@@ -57,8 +61,11 @@ def build(
         monitored=monitored,
         patience=config.patience,
         save_every=config.save_every,
+        capture={"captured": True, "fused": False}.get(config.kernels),
     )
-    valid_batches = None if valid is None else Batches(valid, CHUNK, scaling, backend)
+    valid_batches = None
+    if valid is not None:
+        valid_batches = Batches(valid, CHUNK[backend.name], scaling, backend, kernels=kernels)
     return Parts(trainer, classifier, learn, valid, train_batches, valid_batches)
 
 
@@ -80,6 +87,7 @@ def make_optimizer(config: TrainConfig, model: MLP) -> Optimizer:
             momentum=config.momentum,
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
+            kernels=model.kernels,
         )
     return Adam(
         model.params,
@@ -88,6 +96,7 @@ def make_optimizer(config: TrainConfig, model: MLP) -> Optimizer:
         eps=config.eps,
         weight_decay=config.weight_decay,
         decoupled=config.optimizer == "adamw",
+        kernels=model.kernels,
     )
 
 

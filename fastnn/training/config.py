@@ -20,6 +20,8 @@ from fastnn.errors import ConfigError, did_you_mean
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle", "plateau")
 SCALINGS = ("unit", "standard")
+KERNELS = ("auto", "reference", "fused", "captured")
+PRECISIONS = ("float32", "tf32")
 _EXPECTED = {
     "int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "text",
 }  # fmt: skip
@@ -107,6 +109,15 @@ class TrainConfig:
     )
     seed: int = setting(0, "seed of weights, split and order", at_least=0)
     device: str = setting("auto", "auto, cpu, cuda or cuda:INDEX")
+    kernels: str = setting(
+        "auto",
+        "on a GPU: plain CuPy operations, fused kernels, or those replayed as a CUDA graph; auto "
+        "is the fastest that works",
+        choices=KERNELS,
+    )
+    precision: str = setting(
+        "float32", "of products on a GPU: true float32, or the faster tf32", choices=PRECISIONS
+    )
     save_every: int = setting(
         0, "also save the state every so many steps; 0 only after epochs", at_least=0
     )

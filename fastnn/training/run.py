@@ -13,7 +13,14 @@ from fastnn import __version__
 from fastnn.backend import Array, Backend, get_backend
 from fastnn.data.examples import Dataset
 from fastnn.data.source import DATASET_NAMES, load_dataset
-from fastnn.errors import CheckpointError, ConfigError, DataError, Interrupted, TrainingDiverged
+from fastnn.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    Interrupted,
+    TrainingDiverged,
+)
 from fastnn.training import checkpoint
 from fastnn.training.build import Parts, build
 from fastnn.training.callbacks import Callback, EpochReport
@@ -36,6 +43,9 @@ class Result:
     test: Score | None
     seconds: float  # of fitting, validation and the time before a resume included
     folder: Path | None
+    device: str  # cpu, cuda:0, ...
+    kernels: str  # what ran the steps: reference, fused or captured
+    precision: str  # of matrix products: float32 or tf32
 
     def summary(self) -> dict[str, Any]:
         """The final figures as plain values; accuracies in 0..1, null where there was no part."""
@@ -50,6 +60,9 @@ class Result:
             "seconds": self.seconds,
             "epochs": len(self.history),
             "run": None if self.folder is None else str(self.folder),
+            "device": self.device,
+            "kernels": self.kernels,
+            "precision": self.precision,
         }
 
 
@@ -74,7 +87,7 @@ def train(
         parts = build(config, data, backend, callbacks)
         if out is None:
             _fit(config, parts)
-            return _result(data, parts, None)
+            return _result(config, data, parts, None)
         folder = RunFolder.create(Path(out), name or data.name)
         return _record(config, data, parts, folder, data.fingerprint())
 
@@ -118,22 +131,23 @@ def resume(
     data: Dataset | None = None,
     epochs: int | None = None,
     device: str | None = None,
+    kernels: str | None = None,
+    precision: str | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Go on with a run from its last saved state, as if it had never stopped.
 
-    Only the number of epochs and the device may change. A run that is complete is scored again.
+    Only the number of epochs, and what computes them, may change. A run that is complete is scored
+    again.
     """
     saved = run if isinstance(run, SavedRun) else load_run(run)
     if epochs is not None and epochs < saved.epochs_done:
         raise ConfigError(
             f"epochs: the run has done {saved.epochs_done} already, it cannot end after {epochs}"
         )
-    config = replace(
-        saved.config,
-        epochs=saved.config.epochs if epochs is None else epochs,
-        device=device or saved.config.device,
-    )
+    asked = {"epochs": epochs, "device": device, "kernels": kernels, "precision": precision}
+    changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    config = replace(saved.config, **changes)
     if data is None and saved.in_memory:
         raise DataError(
             f"{saved.folder.path} was trained on arrays in memory: resume it from Python with data="
@@ -189,7 +203,11 @@ def _record(
         except TrainingDiverged as error:
             error.add_note(f"the last good state is kept in {folder.path / LAST}")
             raise
-        result = _result(data, parts, folder)
+        except DeviceError as error:
+            if (folder.path / LAST).exists():
+                error.add_note(f"the last saved state is kept: fastnn train --resume {folder.path}")
+            raise
+        result = _result(config, data, parts, folder)
         folder.write_json("result.json", result.summary())
         return result
 
@@ -198,7 +216,7 @@ def _fit(config: TrainConfig, parts: Parts) -> None:
     parts.trainer.fit(parts.train_batches, parts.valid_batches, epochs=config.epochs)
 
 
-def _result(data: Dataset, parts: Parts, folder: RunFolder | None) -> Result:
+def _result(config: TrainConfig, data: Dataset, parts: Parts, folder: RunFolder | None) -> Result:
     """Score every part with the final network: the only time that the test part is read."""
     trainer, classifier = parts.trainer, parts.classifier
     seconds = trainer.elapsed
@@ -211,6 +229,9 @@ def _result(data: Dataset, parts: Parts, folder: RunFolder | None) -> Result:
         test=None if data.test is None else classifier.evaluate(data.test),
         seconds=seconds,
         folder=None if folder is None else folder.path,
+        device=str(classifier.model.backend),
+        kernels="none" if trainer.steps is None else trainer.steps.path,
+        precision=config.precision,
     )
     if not isfinite(result.train.loss):
         raise TrainingDiverged(

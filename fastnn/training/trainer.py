@@ -13,12 +13,13 @@ import numpy as np
 from fastnn.backend import Array
 from fastnn.data.batches import Batches
 from fastnn.errors import Interrupted, TrainingDiverged
-from fastnn.nn.model import MLP, Workspace
+from fastnn.nn.model import MLP
 from fastnn.nn.optim import Optimizer, load_state
 from fastnn.nn.schedules import Schedule
 from fastnn.training.best import Best
 from fastnn.training.callbacks import Callback, EpochReport
 from fastnn.training.scoring import Score, Tally, evaluate
+from fastnn.training.step import Steps, steps_for
 
 
 class Trainer:
@@ -27,7 +28,8 @@ class Trainer:
     `monitored` receives one loss an epoch (validation where there is one, else training): the list
     that a reduce-on-plateau schedule reads. `patience` epochs without a better validation end the
     run; 0 never does. Where there is a validation part the best epoch's weights are put back at the
-    end, whatever ended the run.
+    end, whatever ended the run. `capture` is that of `steps_for`: on a GPU, whether steps become a
+    CUDA graph.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Trainer:
         monitored: list[float] | None = None,
         patience: int = 0,
         save_every: int = 0,
+        capture: bool | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -48,6 +51,8 @@ class Trainer:
         self.monitored = [] if monitored is None else monitored
         self.patience = patience
         self.save_every = save_every
+        self.capture = capture
+        self.steps: Steps | None = None  # those of the fit under way, or of the last
         self.history: list[EpochReport] = []
         self.best = Best()
         self.epoch = 0  # finished epochs
@@ -66,22 +71,8 @@ class Trainer:
         self, train: Batches, valid: Batches | None = None, *, epochs: int
     ) -> list[EpochReport]:
         """Train up to `epochs` epochs in all, those of a loaded state included."""
-        self.epochs, self.steps_per_epoch = epochs, len(train)
-        self._signal = None
-        self._clock = time.perf_counter()
-        ws = self.model.workspace(train.batch_size)
-        if self._tally.steps != len(train):  # else it is that of a loaded state
-            self._tally = Tally(self.model.backend, len(train))
-        try:
-            self._announce("on_fit_start")
-            while self.epoch < epochs and self.stopped is None:
-                with np.errstate(all="ignore"):  # divergence is reported at the epoch's end
-                    self._run_steps(train, ws)
-                self._finish_epoch(train, valid)
-        finally:
-            if valid is not None and self.best.weights is not None:
-                self.model.params.vector[...] = self.best.weights
-            self._announce("on_fit_end")
+        with self.model.backend.activate():
+            self._fit(train, valid, epochs)
         return self.history
 
     def stop(self, reason: str) -> None:
@@ -141,20 +132,38 @@ class Trainer:
             self._tally.losses[...] = arrays["tally/losses"]
             self._tally.hits[...] = arrays["tally/hits"]
 
-    def _run_steps(self, train: Batches, ws: Workspace) -> None:
+    def _fit(self, train: Batches, valid: Batches | None, epochs: int) -> None:
+        self.epochs, self.steps_per_epoch = epochs, len(train)
+        self._signal = None
+        self._clock = time.perf_counter()
+        if self._tally.steps != len(train):  # else it is that of a loaded state
+            self._tally = Tally(self.model.backend, len(train))
+        self.steps = steps_for(self.model, self.optimizer, train, self._tally, capture=self.capture)
+        try:
+            self._announce("on_fit_start")
+            while self.epoch < epochs and self.stopped is None:
+                with np.errstate(all="ignore"):  # divergence is reported at the epoch's end
+                    self._run_steps(self.steps)
+                self._finish_epoch(train, valid)
+        finally:
+            if valid is not None and self.best.weights is not None:
+                self.model.params.vector[...] = self.best.weights
+            self._announce("on_fit_end")
+
+    def _run_steps(self, steps: Steps) -> None:
         """The rest of one epoch. Nothing is read back from the device, unless a save is due."""
-        model, optimizer = self.model, self.optimizer
+        optimizer, rest = self.optimizer, self.steps_per_epoch - self.position
         began = time.perf_counter() - self._seconds
-        for x, labels in train.epoch(self.epoch, start=self.position):
-            head = ws.head(len(labels))
-            model.loss_and_grad(x, labels, head)
-            self._tally.add(self.position, head)
-            optimizer.step(model.grads, self.schedule(optimizer.steps))
+        rates = [self.schedule(optimizer.steps + ahead) for ahead in range(rest)]
+        steps.open(self.epoch, self.position, rates)
+        while self.position < self.steps_per_epoch:
+            steps.run(self.position)
+            optimizer.steps += 1
             self.position += 1
             if self._signal or (self.save_every and optimizer.steps % self.save_every == 0):
                 self._seconds = time.perf_counter() - began
                 self._save_between()
-        model.backend.synchronize()
+        self.model.backend.synchronize()
         self._seconds = time.perf_counter() - began
 
     def _finish_epoch(self, train: Batches, valid: Batches | None) -> None:

@@ -1,0 +1,311 @@
+"""The kernels of `fastnn.kernels.Kernels` fused for CuPy: a step in few launches.
+
+Elementwise work is written here as the bodies of CuPy's ElementwiseKernel, in which `i` is the
+element; the kernels whose threads must meet are in rows.cu; products are in cublas.py. The module
+imports without CuPy: kernels are compiled at their first call and then kept by CuPy on disk.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastnn.backend import Array, Backend, address_of
+from fastnn.errors import DeviceError
+from fastnn.kernels import XentScratch
+from fastnn.kernels.cublas import Epilogue, LtProducts, PlainProducts, bytes_of_bits
+
+
+class Elementwise(NamedTuple):
+    """What `cupy.ElementwiseKernel` is made of. `T` is the network's dtype."""
+
+    inputs: str
+    outputs: str
+    body: str
+    name: str
+
+
+GATHER = Elementwise(
+    "raw S inputs, raw L labels, raw int64 rows, raw T offset, raw T factor, "
+    "W width, W offset_stride, W factor_stride",
+    "T x, raw L labels_out",
+    """
+    const W row = (W)i / width, column = (W)i % width;
+    const long long source = rows[row];
+    x = ((T)inputs[source * width + column] - offset[column * offset_stride])
+        * factor[column * factor_stride];
+    if (column == 0) labels_out[row] = labels[source];
+    """,
+    "fastnn_gather",
+)
+
+# `y < 0 ? 0 : y` keeps NaN, which a maximum would hide from the divergence guard.
+BIAS = Elementwise(
+    "raw T b, W width, bool relu",
+    "T y",
+    """
+    y += b[(W)i % width];
+    if (relu) y = y < 0 ? (T)0 : y;
+    """,
+    "fastnn_bias",
+)
+
+RELU_BACKWARD = Elementwise("T x", "T dx", "if (!(x > 0)) dx = 0;", "fastnn_relu_backward")
+
+SGD = Elementwise(
+    "T g, raw T rates, T momentum, bool nesterov, T decay, int64 n_decay",
+    "T p, T m",
+    """
+    const T slope = i < n_decay ? g + decay * p : g;
+    T direction = slope;
+    if (momentum != 0) {
+        m = momentum * m + slope;
+        direction = nesterov ? slope + momentum * m : m;
+    }
+    p -= rates[0] * direction;
+    """,
+    "fastnn_sgd",
+)
+
+ADAM = Elementwise(
+    "T g, raw T rates, T beta1, T rest1, T beta2, T rest2, T decay, bool decoupled, int64 n_decay",
+    "T p, T m, T v",
+    """
+    const bool decays = decay != 0 && i < n_decay;
+    if (decays && decoupled) p *= rates[2];
+    const T slope = decays && !decoupled ? g + decay * p : g;
+    m = beta1 * m + rest1 * slope;
+    v = beta2 * v + rest2 * slope * slope;
+    p -= rates[0] * m / (sqrt(v) + rates[1]);
+    """,
+    "fastnn_adam",
+)
+
+ELEMENTWISE = (GATHER, BIAS, RELU_BACKWARD, SGD, ADAM)
+
+# Threads of a block in rows.cu, given to its compiler by these names: WARPS warps share a block of
+# softmax_xent; column_sums has (COLUMNS, SLICES) threads, 8 floats being one memory sector; BLOCK
+# threads everything else.
+GEOMETRY = {"WARPS": 4, "COLUMNS": 8, "SLICES": 32, "BLOCK": 256}
+
+
+def rows_source() -> str:
+    """The CUDA C++ of rows.cu."""
+    return resources.files("fastnn.kernels").joinpath("rows.cu").read_text(encoding="utf-8")
+
+
+def rows_options(dtype: str) -> tuple[str, ...]:
+    """What the compiler of rows.cu is told, for networks of this dtype."""
+    real = {"float32": "float", "float64": "double"}[dtype]
+    return ("--std=c++17", f"-DReal={real}", *(f"-D{name}={n}" for name, n in GEOMETRY.items()))
+
+
+def fused_for(backend: Backend, *, must_capture: bool, precision: str) -> Fused:
+    """The fused kernels for a GPU, with the best products that are installed.
+
+    A DeviceError where `precision` or `must_capture` ask for what this GPU or installation lacks.
+    """
+    if precision == "tf32":
+        capability = int(backend.xp.cuda.Device(backend.index).compute_capability)
+        if capability < 80:
+            raise DeviceError(
+                f"precision tf32 needs a GPU of compute capability 8.0, {backend} has "
+                f"{capability / 10}",
+                "Use --precision float32",
+            )
+    try:
+        with backend.activate():
+            return Fused(backend.xp, LtProducts(backend, precision))
+    except ModuleNotFoundError:
+        reason = "nvmath-python is not installed"
+    except Exception as error:  # libraries fail to load in many ways; products work without this
+        reason = f"cuBLASLt does not start: {type(error).__name__}: {error}".splitlines()[0]
+    remedy = "Install it with: pip install nvmath-python"
+    if precision != "float32":
+        raise DeviceError(f"precision {precision} needs cuBLASLt; {reason}", remedy)
+    if must_capture:
+        raise DeviceError(f"a captured step needs cuBLASLt; {reason}", remedy)
+    return Fused(backend.xp, PlainProducts(backend.xp, f"{reason}. {remedy}"))
+
+
+class Fused:
+    """The kernels over CuPy. All work goes to the current stream, and nothing is read back."""
+
+    def __init__(self, xp: ModuleType, products: LtProducts | PlainProducts) -> None:
+        self._xp = xp
+        self._products = products
+        self._noted: set[int] = set()  # masks that hold bits, by address
+        self._zeros: dict[np.dtype[Any], Array] = {}
+
+    @property
+    def why_not_captured(self) -> str | None:
+        """What keeps a step from becoming a CUDA graph, or None."""
+        return self._products.why_not_captured
+
+    def new_mask(self, batch: int, width: int) -> Array:
+        mask: Array = self._xp.zeros((batch, bytes_of_bits(width)), np.uint8)
+        return mask
+
+    def gather(
+        self,
+        x: Array,
+        labels_out: Array,
+        inputs: Array,
+        labels: Array,
+        rows: Array,
+        raw: Array,
+        offset: Array | None,
+        factor: Array,
+    ) -> None:
+        if offset is None:
+            offset = self._zero(x.dtype)
+        index = _index_type(x.size)
+        self._run(
+            GATHER, inputs, labels, rows, offset, factor,
+            index(x.shape[1]), index(offset.size > 1), index(factor.size > 1), x, labels_out,
+        )  # fmt: skip
+
+    def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array) -> None:
+        dot = self._products.dot
+        if mask is None:
+            if not dot(y, x, w, Epilogue.BIAS, b):
+                self._product_then_bias(y, x, w, b, relu=False)
+            return
+        if dot(y, x, w, Epilogue.RELU_BIAS_BITS, b, mask):
+            self._noted.add(address_of(mask))
+            return
+        self._noted.discard(address_of(mask))
+        if not dot(y, x, w, Epilogue.RELU_BIAS, b):
+            self._product_then_bias(y, x, w, b, relu=True)
+
+    def affine_backward(
+        self,
+        dx: Array | None,
+        dw: Array,
+        db: Array,
+        dy: Array,
+        x: Array,
+        w: Array,
+        mask: Array | None,
+    ) -> None:
+        dot = self._products.dot
+        if not dot(dw, x.T, dy, Epilogue.SUM_OF_B, db):
+            dot(dw, x.T, dy)
+            self._column_sums(db, dy)
+        if dx is None:
+            return
+        noted = mask is not None and address_of(mask) in self._noted
+        if noted and dot(dx, dy, w.T, Epilogue.CUT_BY_BITS, bits=mask):
+            return
+        dot(dx, dy, w.T)
+        if mask is not None:
+            self._run(RELU_BACKWARD, x, dx)
+
+    def softmax_xent(
+        self,
+        dz: Array,
+        losses: Array,
+        hits: Array,
+        z: Array,
+        labels: Array,
+        scratch: XentScratch,
+        *,
+        scale: float,
+    ) -> None:
+        rows, classes = z.shape
+        if labels.dtype != np.int64:  # a raw kernel would read them as if they were
+            labels = labels.astype(np.int64)
+        self._launch(
+            "softmax_xent", z.dtype, -(-rows // GEOMETRY["WARPS"]), (32, GEOMETRY["WARPS"]),
+            dz, losses, hits, z, labels, np.int32(rows), np.int32(classes), z.dtype.type(scale),
+        )  # fmt: skip
+
+    def sgd(
+        self, p: Array, g: Array, m: Array, scratch: Array, rates: Array, *,
+        momentum: float, nesterov: bool, decay: float, n_decay: int,
+    ) -> None:  # fmt: skip
+        self._run(SGD, g, rates, momentum, nesterov, decay, n_decay if decay else 0, p, m)
+
+    def adam(
+        self, p: Array, g: Array, m: Array, v: Array, scratch: Array, rates: Array, *,
+        beta1: float, beta2: float, decay: float, n_decay: int, decoupled: bool,
+    ) -> None:  # fmt: skip
+        self._run(
+            ADAM, g, rates, beta1, 1 - beta1, beta2, 1 - beta2, decay, decoupled, n_decay, p, m, v
+        )
+
+    def turn_page(
+        self, rows: Array, rates: Array, cursor: Array, order: Array, table: Array, *, batch: int
+    ) -> None:
+        """rows (B,) and rates (K,) of step number cursor[0] of an epoch.
+
+        `order` (N,) is cut into batches of `batch` rows, of which the last may be smaller; `table`
+        is (steps, K).
+        """
+        count, width = len(rows), table.shape[1]
+        block = GEOMETRY["BLOCK"]
+        self._launch(
+            "turn_page", table.dtype, -(-max(count, width) // block), (block,),
+            rows, rates, cursor, order, table, np.int32(batch), np.int32(count), np.int32(width),
+        )  # fmt: skip
+
+    def tally(
+        self, loss_slots: Array, hit_slots: Array, cursor: Array, losses: Array, hits: Array
+    ) -> None:
+        """Sums of losses and hits (B,) into slot cursor[0] of each (steps,); then cursor += 1."""
+        self._launch(
+            "tally", losses.dtype, 1, (GEOMETRY["BLOCK"],),
+            loss_slots, hit_slots, cursor, losses, hits, np.int32(len(losses)),
+        )  # fmt: skip
+
+    def _zero(self, dtype: np.dtype[Any]) -> Array:
+        """The offset (1,) where nothing is to be subtracted."""
+        if dtype not in self._zeros:
+            self._zeros[dtype] = self._xp.zeros(1, dtype)
+        return self._zeros[dtype]
+
+    def _product_then_bias(self, y: Array, x: Array, w: Array, b: Array, *, relu: bool) -> None:
+        self._products.dot(y, x, w)
+        self._run(BIAS, b, _index_type(y.size)(y.shape[1]), relu, y)
+
+    def _column_sums(self, sums: Array, dy: Array) -> None:
+        rows, columns = dy.shape
+        self._launch(
+            "column_sums", dy.dtype, -(-columns // GEOMETRY["COLUMNS"]),
+            (GEOMETRY["COLUMNS"], GEOMETRY["SLICES"]),
+            sums, dy, np.int32(rows), np.int32(columns),
+        )  # fmt: skip
+
+    def _run(self, kernel: Elementwise, *arguments: object) -> None:
+        _elementwise(self._xp, kernel)(*arguments)
+
+    def _launch(
+        self, name: str, dtype: DTypeLike, blocks: int, threads: tuple[int, ...], *args: object
+    ) -> None:
+        _function(self._xp, name, np.dtype(dtype).name)((blocks,), threads, args)
+
+
+# Compiled once a process and never let go: a captured graph keeps no reference to its kernels.
+@cache
+def _elementwise(xp: ModuleType, kernel: Elementwise) -> Any:
+    return xp.ElementwiseKernel(*kernel, no_return=True)
+
+
+@cache
+def _function(xp: ModuleType, name: str, dtype: str) -> Any:
+    return _module(xp, dtype).get_function(name)
+
+
+@cache
+def _module(xp: ModuleType, dtype: str) -> Any:
+    return xp.RawModule(code=rows_source(), options=rows_options(dtype))
+
+
+def _index_type(size: int) -> type[np.signedinteger[Any]]:
+    """Dividing 64-bit numbers costs a GPU several times as much as 32-bit ones."""
+    return np.int32 if size < 2**31 else np.int64

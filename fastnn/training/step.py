@@ -1,0 +1,190 @@
+"""One training step, three ways to run it: called, driven from the device, or replayed.
+
+`HostSteps` is the plain form, on any device: the host cuts the epoch's order into batches and picks
+each step's rates. In `DeviceSteps` order and rates of the whole epoch lie on the GPU, and a counter
+there picks a step's share of them; so every step is the same list of launches, which is captured as
+a CUDA graph once for each size of batch and then replayed by a single call.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastnn.backend import Array
+from fastnn.data.batches import Batches
+from fastnn.errors import DeviceError
+from fastnn.kernels.cuda import Fused
+from fastnn.nn.model import MLP
+from fastnn.nn.optim import Optimizer
+from fastnn.training.scoring import Tally
+
+
+class Steps(Protocol):
+    """The steps of one epoch after another."""
+
+    @property
+    def path(self) -> str:
+        """What runs them, for the record: reference, fused or captured."""
+
+    def open(self, epoch: int, start: int, learning_rates: Sequence[float]) -> None:
+        """Begin an epoch at step `start`; one learning rate for each step from there on."""
+
+    def run(self, step: int) -> None:
+        """The next step, number `step` of the epoch: forward, backward, tally, update."""
+
+
+class HostSteps:
+    """Every kernel called anew, with what the host cut out for this step."""
+
+    path = "reference"
+
+    def __init__(self, model: MLP, optimizer: Optimizer, batches: Batches, tally: Tally) -> None:
+        self._model, self._optimizer, self._batches, self._tally = model, optimizer, batches, tally
+        self._ws = model.workspace(batches.batch_size)
+        self._order: Array = np.empty(0)
+        self._rates: Array = np.empty(0)
+        self._start = 0
+
+    def open(self, epoch: int, start: int, learning_rates: Sequence[float]) -> None:
+        backend = self._model.backend
+        self._order = backend.asarray(self._batches.open(epoch, start))
+        table = self._optimizer.rates(learning_rates)
+        self._rates = backend.asarray(table, self._model.dtype)
+        self._start = start
+
+    def run(self, step: int) -> None:
+        batch = self._batches.batch_size
+        self._batches.await_batch(step)
+        rows = self._order[step * batch : (step + 1) * batch]
+        x, labels = self._batches.gather(rows)
+        head = self._ws.head(len(labels))
+        self._model.loss_and_grad(x, labels, head)
+        self._tally.add(step, head)
+        self._optimizer.update(self._model.grads, self._rates[step - self._start])
+
+
+class DeviceSteps:
+    """Fused kernels that find their share of the epoch by a counter on the GPU.
+
+    The first step of each size of batch is launched kernel by kernel: kernels are compiled and
+    algorithms chosen by it. The second is captured while it is launched, and from then on replayed.
+    Everything a graph touches belongs to this object or to what it was made of, and stays where it
+    is. Where capturing fails, or is not wanted, all steps are launched; the results are the same
+    to the bit.
+    """
+
+    def __init__(
+        self,
+        model: MLP,
+        optimizer: Optimizer,
+        batches: Batches,
+        tally: Tally,
+        kernels: Fused,
+        *,
+        capture: bool | None = None,
+    ) -> None:
+        backend, xp = model.backend, model.backend.xp
+        self._model, self._optimizer, self._batches, self._tally = model, optimizer, batches, tally
+        self._kernels = kernels
+        self._must = capture is True
+        why = kernels.why_not_captured
+        if model.dtype != np.float32:
+            why = why or "only products in float32 can be captured"
+        if why and capture is not False:
+            self._not_captured(why)
+        self._capturing = capture is not False and not why
+        self._ws = model.workspace(batches.batch_size)
+        columns = optimizer.rates([1.0]).shape[1]
+        self._order: Array = xp.empty(batches.count, np.int64)
+        self._table: Array = xp.empty((len(batches), columns), model.dtype)
+        self._cursor: Array = backend.asarray([0], np.int32)
+        self._rows: Array = xp.empty(batches.batch_size, np.int64)
+        self._rates: Array = xp.empty(columns, model.dtype)
+        self._graphs: dict[int, Any] = {}  # by rows of the batch; None: launched once so far
+
+    @property
+    def path(self) -> str:
+        """Whether steps are replayed (or will be): "captured", else "fused"."""
+        return "captured" if self._capturing else "fused"
+
+    def open(self, epoch: int, start: int, learning_rates: Sequence[float]) -> None:
+        backend = self._model.backend
+        table = self._optimizer.rates(learning_rates)
+        self._order[...] = backend.asarray(self._batches.open(epoch, start))
+        self._table[start:] = backend.asarray(table, self._model.dtype)
+        self._cursor[...] = start
+
+    def run(self, step: int) -> None:
+        self._batches.await_batch(step)
+        batches = self._batches
+        rows = min(batches.batch_size, batches.count - step * batches.batch_size)
+        graph = self._graphs.get(rows)
+        if graph is None and rows in self._graphs and self._capturing:
+            graph = self._graphs[rows] = self._captured(rows)
+        if graph is None:
+            self._launch(rows)
+            self._graphs[rows] = None
+        else:
+            graph.launch()
+
+    def _launch(self, rows: int) -> None:
+        """All kernels of a step with so many rows, onto the current stream."""
+        page, model = self._rows[:rows], self._model
+        self._kernels.turn_page(
+            page, self._rates, self._cursor, self._order, self._table,
+            batch=self._batches.batch_size,
+        )  # fmt: skip
+        x, labels = self._batches.gather(page)
+        head = self._ws.head(rows)
+        model.loss_and_grad(x, labels, head)
+        self._kernels.tally(
+            self._tally.losses, self._tally.hits, self._cursor, head.losses, head.hits
+        )
+        self._optimizer.update(model.grads, self._rates)
+
+    def _captured(self, rows: int) -> Any:
+        """The step as a graph, or None where it cannot be captured (nothing has run then)."""
+        stream = self._model.backend.xp.cuda.get_current_stream()
+        stream.begin_capture()
+        try:
+            self._launch(rows)
+        except Exception as error:
+            failure: Exception | None = error
+        else:
+            failure = None
+        try:  # a capture that was begun must be ended, also after a failure
+            graph = stream.end_capture()
+        except Exception as error:
+            failure = failure or error
+        if failure is None:
+            return graph
+        self._capturing = False
+        self._not_captured(f"{type(failure).__name__}: {failure}", failure)
+        return None
+
+    def _not_captured(self, why: str, cause: Exception | None = None) -> None:
+        if self._must:
+            raise DeviceError(
+                f"the step cannot be captured as a CUDA graph ({why})", "Use --kernels auto"
+            ) from cause
+        warnings.warn(
+            f"steps are launched kernel by kernel instead of replayed as a CUDA graph ({why})",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def steps_for(
+    model: MLP, optimizer: Optimizer, batches: Batches, tally: Tally, *, capture: bool | None = None
+) -> Steps:
+    """The fastest way to run steps with the kernels that the model has.
+
+    `capture` False never makes a graph, True insists on one, None makes one where it can be made.
+    """
+    if isinstance(model.kernels, Fused):
+        return DeviceSteps(model, optimizer, batches, tally, model.kernels, capture=capture)
+    return HostSteps(model, optimizer, batches, tally)
