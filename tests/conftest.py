@@ -88,11 +88,9 @@ def kind_of(columns: int, *, pixels: bool, names: tuple[str, ...] = ()) -> Schem
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A stand-in GPU, to be had as `get_backend("cuda")`; `gpu.lt` is its cuBLASLt."""
-    from tests.stand_in import compiled
     from tests.stand_in.fake_cublaslt import ComputeType, CublasLt
     from tests.stand_in.fake_cupy import GPU
 
-    compiled.needs_compiler()
     gpu = GPU()
     gpu.lt = CublasLt(gpu)
     monkeypatch.setattr("fastnn.gpu._installed", lambda name: name == "cupy-cuda13x")

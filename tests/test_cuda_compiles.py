@@ -107,7 +107,12 @@ def test_cupy_itself_writes_a_kernel_around_each_body(compile_cubin, kernel):
             infos.append(_ArgInfo(scalar, CScalar, dtype, 0, True, True))
     infos.append(_ArgInfo(indexer, Indexer, None, 1, True, True))
     source = _get_elementwise_kernel_code(
-        tuple(infos), _TypeMap(tuple(letters.items())), built.params, built.operation, built.name, ""
+        tuple(infos),
+        _TypeMap(tuple(letters.items())),
+        built.params,
+        built.operation,
+        built.name,
+        "",
     )
     options = tuple(assemble_cupy_compiler_options(()))
     headers = ["cupy/complex.cuh", "cupy/carray.cuh", "cupy/atomics.cuh", "cupy/math_constants.h"]

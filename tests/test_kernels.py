@@ -64,7 +64,7 @@ def test_affine_is_the_sum_over_inputs(backend, b, i, o, relu):
 
 
 def test_the_backward_pass_cuts_where_the_relu_did(backend):
-    """x = max(x0 w0, 0) by the kernel itself, so that its mask is whatever the kernel makes of it."""
+    """x = max(x0 w0, 0) by the kernel itself, whose mask may hold what it likes."""
     kernels, xp = kernels_for(backend), backend.xp
     x0, w0 = backend.asarray([[1.0], [-1.0]]), backend.asarray([[2.0, -3.0, 0.0]])
     x, mask = xp.empty((2, 3)), kernels.new_mask(2, 3)

@@ -1,19 +1,31 @@
 """Steps on a stand-in GPU: the same network as on the CPU, however its steps are run."""
 
+import sys
+
 import numpy as np
 import pytest
 
 import fastnn
 from fastnn.backend import get_backend
-from fastnn.training.run import train
+from fastnn.errors import ConfigError, DeviceError
+from fastnn.kernels import kernels_for
+from fastnn.kernels.cublas import Epilogue
+from fastnn.training.run import resume, train
 from tests.conftest import blobs
+from tests.stand_in.fake_cublaslt import Epilogue as Supported
+from tests.test_cli import events, invoke
+
+ROWS, BATCH = 240, 32  # of 300 examples a fifth is held out: 7 batches of 32 and one of 16
 
 
-def trained(**settings):
-    config = fastnn.TrainConfig(
-        hidden=(24, 17), epochs=3, batch_size=32, val=0.2, learning_rate=3e-3, **settings
+def settings(**more):
+    return fastnn.TrainConfig(
+        **{"hidden": (24, 17), "epochs": 3, "batch_size": BATCH, "val": 0.2} | more
     )
-    return train(config, data=blobs(classes=5))
+
+
+def trained(out=None, **more):
+    return train(settings(**more), data=blobs(classes=5), out=out)
 
 
 def vector(result):
@@ -21,15 +33,253 @@ def vector(result):
     return model.backend.to_host(model.params.vector)
 
 
+def losses(result):
+    return [(r.train_loss, r.valid_loss) for r in result.history]
+
+
+def agree(found, expected, tolerance=1e-4):
+    assert np.array(losses(found)) == pytest.approx(np.array(losses(expected)), rel=tolerance)
+    np.testing.assert_allclose(vector(found), vector(expected), rtol=0, atol=tolerance)
+
+
+def same(found, expected):
+    assert losses(found) == losses(expected)
+    assert np.array_equal(vector(found), vector(expected))
+
+
 @pytest.mark.parametrize("kernels", ["reference", "fused", "captured"])
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_every_path_learns_what_the_cpu_learns(gpu, kernels, optimizer):
-    more = {"weight_decay": 0.01, "optimizer": optimizer}
+    more = {"weight_decay": 0.01, "optimizer": optimizer, "scaling": "standard"}
     more |= {"momentum": 0.9, "nesterov": True} if optimizer == "sgd" else {}
-    expected = trained(device="cpu", **more)
     found = trained(device="cuda", kernels=kernels, **more)
-    assert found.kernels == kernels
-    assert [r.train_loss for r in found.history] == pytest.approx(
-        [r.train_loss for r in expected.history], rel=1e-4
-    )
-    np.testing.assert_allclose(vector(found), vector(expected), rtol=0, atol=1e-4)
+    assert (found.kernels, found.device) == (kernels, "cuda:0")
+    agree(found, trained(device="cpu", **more))
+
+
+def test_a_step_is_captured_once_for_each_size_of_batch_and_then_replayed(gpu):
+    trained(device="cuda", epochs=5, schedule="cosine")  # the rate changes with every step
+    assert gpu.counts["captures"] == 2
+    assert gpu.counts["replays"] == 5 * 8 - 2  # the first of each size is launched
+    assert gpu.counts["fastnn_adam"] == 4  # launched once and noted once, for each size
+
+
+def test_a_captured_step_is_few_launches(gpu):
+    """For two hidden layers: page, gather, 8 products, loss, tally, Adam."""
+    trained(device="cuda", epochs=1)
+    gpu.counts.clear()
+    trained(device="cuda", epochs=1, val=0, batch_size=300, limit_train=300)
+    launched = {k: n for k, n in gpu.counts.items() if k.startswith(("matmul", "fastnn_"))}
+    launched |= {k: gpu.counts[k] for k in ("turn_page", "tally")}
+    assert launched == {
+        "turn_page": 1,
+        "fastnn_gather": 3,
+        "tally": 1,
+        "fastnn_adam": 1,
+        "matmul RELU_AUX_BIAS": 6,
+        "matmul BIAS": 3,
+        "matmul BGRADA": 3,
+        "matmul DRELU": 2,
+    }  # fmt: skip (with two evaluations of 300 examples, forward only)
+    assert gpu.counts["dot"] == 0
+
+
+def test_captured_and_launched_steps_agree_to_the_bit(gpu):
+    same(trained(device="cuda", kernels="captured"), trained(device="cuda", kernels="fused"))
+
+
+def test_two_runs_with_one_seed_agree_to_the_bit(gpu):
+    same(trained(device="cuda"), trained(device="cuda"))
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        {"RELU_AUX_BIAS", "DRELU"}, {"BGRADA"}, {"RELU_AUX_BIAS", "RELU_BIAS", "BGRADA"},
+        {"DRELU"}, {"RELU_AUX_BIAS", "RELU_BIAS", "BIAS", "BGRADA", "DRELU"},
+    ],
+)  # fmt: skip
+def test_without_an_epilogue_other_kernels_do_its_work(gpu, missing):
+    gpu.lt.supported -= {Supported[name] for name in missing}
+    found = trained(device="cuda")
+    assert found.kernels == "captured"
+    assert gpu.counts["fastnn_relu_backward"] > 0 or "BGRADA" in missing
+    assert not any(gpu.counts[f"matmul {name}"] for name in missing)
+    agree(found, trained(device="cpu"))
+
+
+def test_a_product_without_any_algorithm_is_an_error(gpu):
+    gpu.lt.supported.clear()
+    with pytest.raises(DeviceError, match="no algorithm for a product"):
+        trained(device="cuda")
+
+
+def test_tf32_is_asked_for_and_recorded(gpu):
+    found, exact = trained(device="cuda", precision="tf32"), trained(device="cuda")
+    assert (found.precision, exact.precision) == ("tf32", "float32")
+    assert not np.array_equal(vector(found), vector(exact))
+    agree(found, exact, 0.05)
+
+
+def test_tf32_needs_a_gpu_that_has_it(gpu):
+    gpu.capability = "75"
+    with pytest.raises(DeviceError, match=r"8\.0, cuda:0 has 7\.5"):
+        kernels_for(get_backend("cuda"), "auto", "tf32")
+
+
+def test_the_reference_has_no_tf32(gpu):
+    with pytest.raises(ConfigError, match="reference kernels compute in float32"):
+        kernels_for(get_backend("cuda"), "reference", "tf32")
+
+
+@pytest.fixture
+def without_nvmath(gpu, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvmath.bindings.cublasLt", None)
+
+
+def test_without_cublaslt_the_steps_are_launched_and_it_is_said_once(gpu, without_nvmath):
+    with pytest.warns(RuntimeWarning, match="nvmath-python is not installed") as caught:
+        found = trained(device="cuda")
+    assert len(caught) == 1
+    assert found.kernels == "fused"
+    assert gpu.counts["captures"] == 0
+    agree(found, trained(device="cpu"))
+
+
+@pytest.mark.parametrize("asked", [{"kernels": "captured"}, {"precision": "tf32"}])
+def test_what_was_asked_for_and_cannot_be_had_is_an_error(gpu, without_nvmath, asked):
+    with pytest.raises(DeviceError, match="needs cuBLASLt") as caught:
+        trained(device="cuda", **asked)
+    assert "pip install nvmath-python" in caught.value.remedy
+
+
+def test_where_capturing_fails_the_steps_are_launched_and_it_is_said_once(gpu):
+    gpu.fail_capture = "cudaErrorStreamCaptureUnsupported"
+    with pytest.warns(RuntimeWarning, match="cudaErrorStreamCaptureUnsupported") as caught:
+        found = trained(device="cuda")
+    assert len(caught) == 1
+    assert gpu.counts["captures"] == 1
+    gpu.fail_capture = None
+    assert found.kernels == "fused"
+    same(found, trained(device="cuda"))
+
+
+def test_a_capture_that_was_insisted_on_and_fails_is_an_error(gpu):
+    gpu.fail_capture = "cudaErrorStreamCaptureUnsupported"
+    with pytest.raises(DeviceError, match="cannot be captured"):
+        trained(device="cuda", kernels="captured")
+
+
+def test_a_failure_inside_a_capture_ends_it(gpu, monkeypatch):
+    """The stream would stay unusable."""
+    from fastnn.kernels.cuda import Fused
+
+    def refuse(*_args, **_options):
+        if gpu.current.recording is not None:
+            raise RuntimeError("not while capturing")
+        return right(*_args, **_options)
+
+    right = Fused.sgd
+    monkeypatch.setattr(Fused, "sgd", refuse)
+    with pytest.warns(RuntimeWarning, match="not while capturing"):
+        found = trained(device="cuda", optimizer="sgd")
+    monkeypatch.undo()
+    agree(found, trained(device="cpu", optimizer="sgd"))
+
+
+def test_float64_is_trained_but_not_captured(gpu):
+    backend = get_backend("cuda")
+    data = blobs()
+    scaling = fastnn.Scaling.fit(data.train.inputs)
+    batches = fastnn.Batches(data.train, 50, scaling, backend, seed=0, dtype=np.float64)
+    model = fastnn.MLP((12, 9, 3), backend, rng=np.random.default_rng(0), dtype=np.float64)
+    trainer = fastnn.Trainer(model, fastnn.Adam(model.params), lambda step: 1e-3)
+    with pytest.warns(RuntimeWarning, match="float32"):
+        trainer.fit(batches, epochs=2)
+    assert trainer.steps.path == "fused"
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_data_that_do_not_fit_stream_to_the_same_result(gpu, monkeypatch, resident):
+    monkeypatch.setattr("fastnn.data.ring.HALF_BYTES", 3 * BATCH * 12)  # 3 batches in a half
+    expected = trained(device="cuda")
+    if not resident:
+        gpu.free = 3000  # the 240 examples are 2880 bytes: more than half of it
+        monkeypatch.setattr(
+            gpu, "fresh", lambda array, fresh=gpu.fresh: _unlimited(gpu, fresh, array)
+        )
+    gpu.counts.clear()
+    same(trained(device="cuda"), expected)
+    assert bool(gpu.counts["pinned"]) is not resident
+
+
+def _unlimited(gpu, fresh, array):
+    """Only the question of how much is free is to be answered with little."""
+    free, gpu.free = gpu.free, 1 << 40
+    try:
+        return fresh(array)
+    finally:
+        gpu.free = free
+
+
+@pytest.mark.parametrize(("first", "second"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_a_run_moves_between_devices(gpu, tmp_path, first, second):
+    expected = trained(device=second, epochs=4)
+    half = trained(tmp_path, device=first, epochs=2)
+    found = resume(half.folder, data=blobs(classes=5), epochs=4, device=second)
+    assert found.device.startswith(second)
+    agree(found, expected)
+
+
+def test_a_run_stopped_within_an_epoch_goes_on_to_the_bit(gpu, tmp_path):
+    class Stop(fastnn.Callback):
+        saves = 0
+
+        def on_save(self, trainer):
+            self.saves += 1
+            if self.saves == 4:
+                trainer.interrupt(15)
+
+    config = settings(device="cuda", save_every=3)
+    with pytest.raises(fastnn.errors.Interrupted):
+        train(config, data=blobs(classes=5), out=tmp_path, callbacks=[Stop()])
+    (folder,) = tmp_path.iterdir()
+    found = resume(folder, data=blobs(classes=5))
+    same(found, trained(device="cuda"))
+
+
+def test_a_lost_device_keeps_the_last_checkpoint(gpu, tmp_path):
+    class Break(fastnn.Callback):
+        def on_epoch_end(self, trainer, report):
+            gpu.fail_at = "turn_page"  # in the third epoch, at the latest when graphs are replayed
+
+    config = settings(device="cuda", kernels="fused")
+    with pytest.raises(DeviceError, match="stopped working") as caught:
+        train(config, data=blobs(classes=5), out=tmp_path, callbacks=[Break()])
+    (folder,) = tmp_path.iterdir()
+    assert f"fastnn train --resume {folder}" in "".join(caught.value.__notes__)
+    gpu.fail_at = None
+    same(resume(folder, data=blobs(classes=5)), trained(device="cuda"))
+
+
+def test_the_command_line_trains_on_a_gpu_and_records_how(gpu, blob_file, tmp_path):
+    arguments = ["--dataset", str(blob_file), "--device", "cuda", "--epochs", "2", "--json"]
+    done = events(invoke("train", *arguments, "--out", str(tmp_path / "runs")).stdout)[-1]
+    assert (done["device"], done["kernels"], done["precision"]) == ("cuda:0", "captured", "float32")
+    refused = invoke("train", *arguments, "--kernels", "quick", code=2).stderr
+    assert "kernels: 'quick' must be one of auto, reference, fused, captured" in refused
+
+
+def test_the_command_line_says_why_steps_are_not_captured(gpu, without_nvmath, blob_file, tmp_path):
+    arguments = ["--dataset", str(blob_file), "--device", "cuda", "--epochs", "1"]
+    with pytest.warns(RuntimeWarning, match="kernel by kernel"):
+        invoke("train", *arguments, "--out", str(tmp_path / "runs"))
+
+
+def test_choices_are_the_same_everywhere():
+    from fastnn import kernels
+    from fastnn.training import config
+
+    assert config.KERNELS == kernels.CHOICES
+    assert config.PRECISIONS == kernels.PRECISIONS
+    assert {e.value for e in Epilogue} == {e.name for e in Supported}

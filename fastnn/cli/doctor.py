@@ -55,7 +55,7 @@ def _findings() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("fastnn", "ok", f"{__version__} on Python {version} ({sys.executable})")
     yield from _blas()
-    yield _gpu()
+    yield from _gpu()
     yield from _data()
     yield _gradients()
 
@@ -106,23 +106,32 @@ def _architecture_without_override() -> str | None:
     return answer.stdout.strip() or None
 
 
-def _gpu() -> Finding:
+def _gpu() -> Iterator[Finding]:
     from fastnn.backend import get_backend
     from fastnn.errors import DeviceError
+    from fastnn.kernels import kernels_for
+    from fastnn.kernels.cuda import Fused
 
     try:
         backend = get_backend("cuda")
-        facts = backend.describe()
+        facts, kernels = backend.describe(), kernels_for(backend)
     except DeviceError as error:
         # A CuPy that is installed but does not work is somebody's plan that failed.
-        expected = "cupy" in sys.modules and "no NVIDIA driver" not in error.problem
-        return Finding("gpu", "broken" if expected else "missing", str(error))
-    return Finding(
+        absent = ("CuPy is not installed", "no NVIDIA driver")
+        expected = not any(phrase in error.problem for phrase in absent)
+        yield Finding("gpu", "broken" if expected else "missing", str(error))
+        return
+    yield Finding(
         "gpu",
         "ok",
         f"{facts['gpu']}, CuPy {facts['cupy']}, CUDA {facts['cuda_runtime']}, "
         f"driver {facts['cuda_driver']}",
     )
+    why = kernels.why_not_captured if isinstance(kernels, Fused) else None
+    if why is None:
+        yield Finding("cuda graphs", "ok", "a training step is captured once and replayed")
+    else:
+        yield Finding("cuda graphs", "missing", f"steps are launched kernel by kernel: {why}")
 
 
 def _data() -> Iterator[Finding]:

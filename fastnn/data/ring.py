@@ -31,11 +31,11 @@ class Ring:
         batch_size: int,
         backend: Backend,
         *,
-        half_bytes: int = HALF_BYTES,
+        half_bytes: int | None = None,
     ) -> None:
         source, cuda = examples.inputs, backend.xp.cuda
         row_bytes = source.shape[1] * source.itemsize
-        self.half = max(1, half_bytes // (row_bytes * batch_size)) * batch_size
+        self.half = max(1, (half_bytes or HALF_BYTES) // (row_bytes * batch_size)) * batch_size
         self._batch_size = batch_size
         self._source, self._source_labels = source, examples.labels
         self._cuda = cuda

@@ -36,10 +36,13 @@ def library(source: str, options: tuple[str, ...] = ()) -> ctypes.CDLL:
     built = path.with_suffix(".so")
     command = ["g++", "-O1", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unused-function"]
     include = f"-I{Path(__file__).parent}"
-    subprocess.run([*command, include, "-std=c++17", *options, str(path), "-o", str(built)], check=True)
+    subprocess.run(
+        [*command, include, "-std=c++17", *options, str(path), "-o", str(built)], check=True
+    )
     return ctypes.CDLL(str(built))
 
 
+@cache
 def parameters(text: str) -> list[tuple[bool, str, str]]:
     """(raw, type, name) of each of ElementwiseKernel's parameters."""
     found = []
@@ -63,10 +66,11 @@ def elementwise_types(kernel, arguments) -> dict[str, str]:
     return types
 
 
-def elementwise_source(kernel, types: dict[str, str]) -> str:
+@cache
+def elementwise_source(kernel, types: tuple[tuple[str, str], ...]) -> str:
     """The kernel's body in a loop over plain pointers."""
-    lines = [f"using {letter} = {CTYPES[name]};" for letter, name in types.items()]
-    lines += ["extern \"C\" void run(long long count, void** a) {"]
+    lines = [f"using {letter} = {CTYPES[name]};" for letter, name in types]
+    lines += ['extern "C" void run(long long count, void** a) {']
     inputs, outputs = parameters(kernel.inputs), parameters(kernel.outputs)
     per_element = []
     for n, (raw, kind, name) in enumerate(inputs + outputs):
@@ -105,11 +109,12 @@ def run_elementwise(kernel, *arguments) -> None:
         slots[n] = array.ctypes.data
         slots[100 + 2 * n], slots[101 + 2 * n] = array.ctypes.data, box.ctypes.data
     assert len(sizes) == 1, f"{kernel.name}: arrays of sizes {sizes}"
-    function = library(elementwise_source(kernel, types)).run
+    function = library(elementwise_source(kernel, tuple(types.items()))).run
     pointers = (ctypes.c_void_p * len(slots))(*slots)
     function(ctypes.c_longlong(sizes.pop()), pointers)
 
 
+@cache
 def kernel_parameters(source: str) -> dict[str, list[str]]:
     """The types of each `extern "C" __global__` function's parameters."""
     bare = re.sub(r"//[^\n]*", "", source)
@@ -119,6 +124,7 @@ def kernel_parameters(source: str) -> dict[str, list[str]]:
     return found
 
 
+@cache
 def rows_library_source(source: str) -> str:
     """rows.cu with, for each kernel, a function that launches it on the host."""
     parts = ['#include "host_cuda.h"', source]

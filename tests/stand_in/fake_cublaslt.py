@@ -33,7 +33,7 @@ _WIDTHS = {"TRANSA": 4, "TRANSB": 4, "EPILOGUE": 4, "BIAS_POINTER": 8, "EPILOGUE
            "EPILOGUE_AUX_LD": 8}  # fmt: skip
 
 
-class cuBLASLtError(Exception):  # noqa: N801, N818 - its name
+class cuBLASLtError(Exception):  # noqa: N801 - its name
     def __init__(self, status):
         super().__init__(f"status {status}")
         self.status = status
@@ -82,7 +82,7 @@ class CublasLt:
     def matmul_preference_destroy(self, preference):
         del self._things[preference]
 
-    def MatmulHeuristicResult(self):  # noqa: N802
+    def MatmulHeuristicResult(self):
         return SimpleNamespace(ptr=4096)
 
     def matmul_algo_get_heuristic(self, handle, operation, a, b, c, d, wish, wanted, found, number):
@@ -100,7 +100,7 @@ class CublasLt:
         assert (m, n) == d[:2] and k == k2, f"op(A) {m, k}, op(B) {k2, n}, D {d[:2]}"
         if settings["EPILOGUE"] in (Epilogue.RELU_AUX_BIAS, Epilogue.DRELU):
             assert settings["EPILOGUE_AUX_LD"] % 128 == 0 and settings["EPILOGUE_AUX_LD"] >= m
-        return m, n, k
+        return m, n
 
     def matmul(
         self, handle, operation, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout,
@@ -111,7 +111,7 @@ class CublasLt:
         assert algorithm == 4096 and c == d and stream == self.gpu.current.ptr
         settings = dict(self._things[operation])  # read at the call, as cuBLASLt does
         layouts = tuple(self._things[x] for x in (a_layout, b_layout, d_layout))
-        m, n, k = self._shape(settings, *layouts)
+        m, n = self._shape(settings, *layouts)
         epilogue = Epilogue(settings["EPILOGUE"])
         touched = {"a": a, "b": b, "d": d, "workspace": workspace}
         if epilogue not in (Epilogue.DEFAULT, Epilogue.DRELU):

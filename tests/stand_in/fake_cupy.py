@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import Counter
-from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -30,7 +29,7 @@ class CUDARuntimeError(RuntimeError):
     pass
 
 
-class ndarray(np.ndarray):
+class ndarray(np.ndarray):  # noqa: N801 - its name
     """On the device: looking at a value is a transfer, and host arrays cannot be put in unmoved."""
 
     @property
@@ -47,9 +46,6 @@ class ndarray(np.ndarray):
     __float__, __int__, __bool__ = map(_looked_at, ("__float__", "__int__", "__bool__"))
     __index__, item, tolist = map(_looked_at, ("__index__", "item", "tolist"))
 
-    def __array__(self, *_args, **_options):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed")
-
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
         GPU.running.plain_operation(ufunc.__name__)
         for x in inputs:
@@ -62,6 +58,12 @@ class ndarray(np.ndarray):
         assert isinstance(out[0], ndarray)
         getattr(ufunc, method)(*inputs, out=out[0].view(np.ndarray), **options)
         return out[0]
+
+    def __getitem__(self, key):
+        keys = key if isinstance(key, tuple) else (key,)
+        if all(isinstance(k, int) for k in keys):
+            keys = (*keys, ...)  # an element stays on the device, as an array of no dimensions
+        return super().__getitem__(keys)
 
     def __setitem__(self, key, value):
         GPU.running.plain_operation("setitem")
@@ -141,16 +143,28 @@ class Event:
         self.gpu.history.append(("host waits", self.number))
 
 
+class Device:
+    def __init__(self, capability):
+        self.compute_capability = capability
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
 class GPU(ModuleType):
     """The module `cupy` itself; `counts` and `history` tell what was done with it."""
 
     running: GPU
 
-    def __init__(self, *, free=1 << 40, capability="90"):
+    def __init__(self):
         super().__init__("cupy")
         GPU.running = self
         self.counts, self.history = Counter(), []
-        self.free, self.fail_capture, self.fail_at = free, None, None
+        self.free, self.capability = 1 << 40, "90"
+        self.fail_capture = self.fail_at = None  # an error's text; the kernel that loses the device
         self.event_numbers = iter(range(10**9))
         self._known = []
         self.default = Stream(self, non_blocking=None)
@@ -164,7 +178,7 @@ class GPU(ModuleType):
             getDeviceProperties=lambda index: {"name": b"Stand-in"},
         )  # fmt: skip
         self.cuda = SimpleNamespace(
-            runtime=runtime, memory=memory, Device=self._device(capability),
+            runtime=runtime, memory=memory, Device=self._device,
             Stream=lambda **options: Stream(self, **options),
             Event=lambda **options: Event(self, **options),
             get_current_stream=lambda: self.current, alloc_pinned_memory=self._pinned,
@@ -185,25 +199,12 @@ class GPU(ModuleType):
     def get_default_memory_pool(self):
         return SimpleNamespace(free_bytes=lambda: 0)
 
-    def _device(self, capability):
-        @contextmanager
-        def entered():
-            yield
-
-        class Device:
-            def __init__(self, index):
-                self.compute_capability = capability
-                self._context = entered()
-
-            def __enter__(self):
-                return self._context.__enter__()
-
-            def __exit__(self, *error):
-                return self._context.__exit__(*error)
-
-        return Device
+    def _device(self, index):
+        assert index == 0
+        return Device(self.capability)
 
     def _pinned(self, size):
+        self.counts["pinned"] += 1
         return (ctypes.c_char * size)()
 
     # What is allowed when.
@@ -291,13 +292,13 @@ class GPU(ModuleType):
         arrays = (table.view(np.ndarray), rows.view(np.ndarray))
         np.take(*arrays, axis=axis, out=out.view(np.ndarray))
 
-    def ElementwiseKernel(self, inputs, outputs, body, name, no_return=False):  # noqa: N802
+    def ElementwiseKernel(self, inputs, outputs, body, name, no_return=False):
         kernel = Elementwise(inputs, outputs, body, name)
         return lambda *arguments: self._call(
             name, arguments, lambda *now: compiled.run_elementwise(kernel, *now)
         )
 
-    def RawModule(self, *, code, options):  # noqa: N802
+    def RawModule(self, *, code, options):
         def get_function(name):
             def launch(grid, block, arguments):
                 self._call(

@@ -2,7 +2,9 @@
 //
 // Each thread of a block is a fiber. A fiber runs until it has to meet others (a barrier or a
 // shuffle) or ends; then the next one runs. So execution is deterministic, and a kernel whose
-// threads do not all arrive at the same meeting is found out instead of hanging.
+// threads do not all arrive at the same meeting is found out instead of hanging. (A context starts a
+// fiber; from then on jumps switch, which unlike swapcontext need no call of the system.)
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -25,25 +27,26 @@ static Index blockIdx, threadIdx, blockDim, gridDim;
 namespace host {
 struct Fiber {
     ucontext_t context;
-    std::vector<char> stack = std::vector<char>(1 << 16);
-    bool done = false;
+    jmp_buf resume;
+    std::vector<char> stack = std::vector<char>(1 << 16);  // kept from block to block
+    bool started = false, done = false;
     const char* meeting = nullptr;
     double slot = 0;
 };
 static std::vector<Fiber> fibers;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static int current = 0;
 static std::function<void()> body;
 
 static void enter() {
     body();
     fibers[current].done = true;
-    swapcontext(&fibers[current].context, &scheduler);
+    _longjmp(scheduler, 1);
 }
 
 static void meet(const char* kind) {
     fibers[current].meeting = kind;
-    swapcontext(&fibers[current].context, &scheduler);
+    if (_setjmp(fibers[current].resume) == 0) _longjmp(scheduler, 1);
 }
 
 [[noreturn]] static void fail(const char* what) {
@@ -51,22 +54,35 @@ static void meet(const char* kind) {
     std::abort();
 }
 
-// Those who meet must be all threads of a block (barrier) or of a warp (shuffle), or have ended.
-static void check_meetings() {
-    for (size_t i = 0; i < fibers.size(); i++)
-        for (size_t j = 0; j < fibers.size(); j++) {
-            const Fiber &a = fibers[i], &b = fibers[j];
-            if (a.done) continue;
-            if (a.meeting[0] == 'b' && !b.done && b.meeting[0] != 'b') fail("not all reach the barrier");
-            if (a.meeting[0] == 's' && i / 32 == j / 32 && (b.done || b.meeting[0] != 's'))
-                fail("not all lanes reach the shuffle");
+// Those who meet must be all threads of a block (barrier) or of a warp (shuffle). Others may have
+// ended before a barrier, which CUDA allows too, but not before a shuffle of all lanes.
+static void check_meetings(int count) {
+    int barriers = 0, alive = 0;
+    for (int first = 0; first < count; first += 32) {
+        const int last = first + 32 < count ? first + 32 : count;
+        int shuffles = 0;
+        for (int i = first; i < last; i++) {
+            alive += !fibers[i].done;
+            barriers += !fibers[i].done && fibers[i].meeting[0] == 'b';
+            shuffles += !fibers[i].done && fibers[i].meeting[0] == 's';
         }
+        if (shuffles != 0 && shuffles != 32) fail("not all lanes reach the shuffle");
+    }
+    if (barriers != 0 && barriers != alive) fail("not all threads reach the barrier");
+}
+
+static void resume(Fiber& fiber) {
+    if (_setjmp(scheduler) != 0) return;  // the fiber has met others or ended
+    if (fiber.started) _longjmp(fiber.resume, 1);
+    fiber.started = true;
+    setcontext(&fiber.context);
 }
 
 static void run_block(int width, int height) {
     const int count = width * height;
-    fibers = std::vector<Fiber>(count);
+    if ((int)fibers.size() < count) fibers = std::vector<Fiber>(count);
     for (Fiber& fiber : fibers) {
+        fiber.started = fiber.done = false;
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.data();
         fiber.context.uc_stack.ss_size = fiber.stack.size();
@@ -78,10 +94,10 @@ static void run_block(int width, int height) {
         for (current = 0; current < count; current++) {
             if (fibers[current].done) continue;
             threadIdx = {current % width, current / width, 0};
-            swapcontext(&scheduler, &fibers[current].context);
+            resume(fibers[current]);
             alive = alive || !fibers[current].done;
         }
-        if (alive) check_meetings();
+        if (alive) check_meetings(count);
     }
 }
 

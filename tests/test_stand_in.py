@@ -1,0 +1,111 @@
+"""The stand-in for a GPU refuses what a GPU refuses: else the tests that use it prove little."""
+
+import gc
+
+import numpy as np
+import pytest
+
+from fastnn.backend import get_backend
+from fastnn.kernels import cuda
+from tests.stand_in import compiled
+
+REAL = ("-DReal=float",)
+
+
+def launch(body, threads=(32,), blocks=1, options=REAL):
+    source = f'extern "C" __global__ void k(Real* out) {{ {body} }}'
+    out = np.zeros(64, np.float32)
+    compiled.run_rows(source, options, "k", blocks, threads, [out])
+    return out
+
+
+def test_threads_of_a_warp_exchange_values():
+    out = launch("out[threadIdx.x] = __shfl_xor_sync(0xffffffffu, (Real)threadIdx.x, 1);")
+    assert out[:4].tolist() == [1, 0, 3, 2]
+
+
+def test_a_barrier_holds_everybody():
+    out = launch(
+        "__shared__ Real s[64]; s[threadIdx.x] = threadIdx.x; __syncthreads();"
+        "out[threadIdx.x] = s[63 - threadIdx.x];",
+        threads=(64,),
+    )
+    assert out.tolist() == list(range(63, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("if (threadIdx.x < 20) __shfl_xor_sync(0xffffffffu, 1.f, 1);", "not all lanes"),
+        (
+            "if (threadIdx.x < 20) __syncthreads(); else __shfl_xor_sync(0xffffffffu, 1.f, 1);",
+            "not",
+        ),
+    ],
+)
+def test_threads_that_do_not_meet_are_found_out(tmp_path, body, complaint):
+    """The stand-in ends the process, so it is asked in another one."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    code = f"from tests.test_stand_in import launch; launch({body!r})"
+    compiled.needs_compiler()
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent.parent,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert answer.returncode != 0
+    assert complaint in answer.stderr
+
+
+def test_a_raw_kernel_is_not_given_arrays_of_another_type():
+    with pytest.raises(AssertionError, match="float64"):
+        source = 'extern "C" __global__ void k(Real* out) { }'
+        compiled.run_rows(source, REAL, "k", 1, (32,), [np.zeros(4)])
+
+
+@pytest.fixture
+def capture(gpu):
+    """Begin to capture on fastnn's stream, when called."""
+    with get_backend("cuda").activate():
+        yield gpu.current.begin_capture
+
+
+def test_products_are_refused_while_capturing(gpu, capture):
+    a = gpu.ones((2, 2), np.float32)
+    out = gpu.empty_like(a)
+    capture()
+    with pytest.raises(NotImplementedError, match="cuBLAS"):
+        gpu.dot(a, a, out=out)
+
+
+def test_allocations_and_plain_operations_are_found_while_capturing(gpu, capture):
+    a = gpu.ones(3)
+    capture()
+    with pytest.raises(AssertionError, match="allocated"):
+        gpu.zeros(3)
+    with pytest.raises(AssertionError, match="captured step"):
+        gpu.add(a, a, out=a)
+    with pytest.raises(RuntimeError, match="disallowed"):
+        float(a[0])
+
+
+def test_a_graph_that_touches_freed_memory_is_found_out(gpu, capture):
+    x, dx = gpu.ones(4, np.float32), gpu.ones(4, np.float32)
+    capture()
+    gpu.ElementwiseKernel(*cuda.RELU_BACKWARD)(x, dx)
+    graph = gpu.current.end_capture()
+    graph.launch()
+    del x
+    gc.collect()
+    with pytest.raises(AssertionError, match="let go"):
+        graph.launch()
+
+
+def test_host_arrays_do_not_mix_with_device_arrays(gpu):
+    a = gpu.ones(3)
+    with pytest.raises(TypeError):
+        a[...] = np.ones(3)
+    with pytest.raises(TypeError):
+        a + np.ones(3)
