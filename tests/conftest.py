@@ -18,7 +18,7 @@ from fastnn.errors import DeviceError
 REAL_DATA = os.environ.get("FASTNN_DATA")
 
 
-@pytest.fixture(params=["cpu", "stand-in", "cuda"])
+@pytest.fixture(params=["cpu", "stand-in", pytest.param("cuda", marks=pytest.mark.gpu)])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each device in turn, and the CUDA path on the host; what cannot be had here is skipped."""
     if request.param == "stand-in":

@@ -20,7 +20,7 @@ SHAPES = [(1, 1, 1), (1, 9, 2), (3, 2, 1), (33, 100, 7), (130, 5, 129), (257, 31
 DTYPES = [np.float32, np.float64]
 
 
-@pytest.fixture(params=["stand-in", "cuda"])
+@pytest.fixture(params=["stand-in", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request):
     if request.param == "stand-in":
         request.getfixturevalue("gpu")

@@ -35,7 +35,7 @@ def doctor(json: Json = False) -> None:
 
         console = Console(highlight=False)
         broken = False
-        for finding in _findings():
+        for finding in findings():
             broken = broken or finding.state == "broken"
             if json:
                 output.emit("finding", asdict(finding))
@@ -49,7 +49,7 @@ def doctor(json: Json = False) -> None:
             raise typer.Exit(1)
 
 
-def _findings() -> Iterator[Finding]:
+def findings() -> Iterator[Finding]:
     from fastnn import __version__
 
     version = ".".join(map(str, sys.version_info[:3]))

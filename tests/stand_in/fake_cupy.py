@@ -182,6 +182,7 @@ class GPU(ModuleType):
             Stream=lambda **options: Stream(self, **options),
             Event=lambda **options: Event(self, **options),
             get_current_stream=lambda: self.current, alloc_pinned_memory=self._pinned,
+            get_elapsed_time=lambda begin, end: 1.0,
         )  # fmt: skip
         for name in ("add", "multiply", "subtract", "divide", "maximum", "greater", "equal", "exp",
                      "log", "sqrt", "isfinite"):  # fmt: skip
@@ -297,6 +298,9 @@ class GPU(ModuleType):
         return lambda *arguments: self._call(
             name, arguments, lambda *now: compiled.run_elementwise(kernel, *now)
         )
+
+    def RawKernel(self, code, name):
+        return lambda grid, block, arguments: self._call(name, arguments, lambda *now: None)
 
     def RawModule(self, *, code, options):
         def get_function(name):

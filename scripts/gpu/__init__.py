@@ -1,0 +1,1 @@
+"""The parts of scripts/gpu_check.py: each a function that returns plain values for a JSON file."""
