@@ -58,7 +58,7 @@ def test_a_mistake_is_found(compile_cubin):
 @pytest.mark.parametrize("source", ["unsigned char", "float"])
 def test_elementwise_kernels(compile_cubin, kernel, real, source, architecture):
     """The body in the loop that CuPy would write around it."""
-    types = {"T": real, "S": source, "W": "int", "L": "long long"}
+    types = {"T": real, "S": source, "L": "long long"}
     arguments, per_element = [], []
     declared = [(0, p) for p in parameters(kernel.inputs)]
     declared += [(1, p) for p in parameters(kernel.outputs)]
@@ -92,7 +92,7 @@ def test_cupy_itself_writes_a_kernel_around_each_body(compile_cubin, kernel):
     except ImportError as error:
         pytest.skip(f"this CuPy is arranged differently ({error})")
     built = cupy.ElementwiseKernel(*kernel, no_return=True)
-    types = {"T": np.float32, "S": np.uint8, "W": np.int32, "L": np.int64}
+    types = {"T": np.float32, "S": np.uint8, "L": np.int64}
     array, indexer, scalar = 1, 2, 3  # CuPy's numbers for the kinds of arguments
     infos, letters = [], {}
     declared = parameters(kernel.inputs) + parameters(kernel.outputs)

@@ -18,7 +18,7 @@ from fastnn.backend import ALIGNMENT, Array, Backend, address_of
 from fastnn.errors import DeviceError
 
 WORKSPACE = 32 << 20  # bytes; what NVIDIA recommends for Hopper
-_NOT_SUPPORTED = 15  # CUBLAS_STATUS_NOT_SUPPORTED
+_UNSUPPORTED = (7, 15)  # CUBLAS_STATUS_INVALID_VALUE and _NOT_SUPPORTED
 _R_32F = 0  # CUDA_R_32F
 
 
@@ -172,7 +172,7 @@ class _Plan:
                 1, found.ptr, count.ctypes.data,
             )  # fmt: skip
         except lt.cuBLASLtError as error:
-            if error.status != _NOT_SUPPORTED:
+            if error.status not in _UNSUPPORTED:
                 raise
         finally:
             lt.matmul_preference_destroy(wishes)

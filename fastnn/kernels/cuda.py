@@ -30,12 +30,18 @@ class Elementwise(NamedTuple):
     name: str
 
 
+# Dividing 64-bit numbers costs a GPU several times as much as 32-bit ones.
+_ROW_AND_COLUMN = """
+    const long long row = i <= 0x7fffffff ? (int)i / (int)width : i / width;
+    const long long column = i - row * width;
+"""
+
 GATHER = Elementwise(
     "raw S inputs, raw L labels, raw int64 rows, raw T offset, raw T factor, "
-    "W width, W offset_stride, W factor_stride",
+    "int64 width, int64 offset_stride, int64 factor_stride",
     "T x, raw L labels_out",
-    """
-    const W row = (W)i / width, column = (W)i % width;
+    _ROW_AND_COLUMN
+    + """
     const long long source = rows[row];
     x = ((T)inputs[source * width + column] - offset[column * offset_stride])
         * factor[column * factor_stride];
@@ -46,10 +52,11 @@ GATHER = Elementwise(
 
 # `y < 0 ? 0 : y` keeps NaN, which a maximum would hide from the divergence guard.
 BIAS = Elementwise(
-    "raw T b, W width, bool relu",
+    "raw T b, int64 width, bool relu",
     "T y",
-    """
-    y += b[(W)i % width];
+    _ROW_AND_COLUMN
+    + """
+    y += b[column];
     if (relu) y = y < 0 ? (T)0 : y;
     """,
     "fastnn_bias",
@@ -164,10 +171,9 @@ class Fused:
     ) -> None:
         if offset is None:
             offset = self._zero(x.dtype)
-        index = _index_type(x.size)
         self._run(
             GATHER, inputs, labels, rows, offset, factor,
-            index(x.shape[1]), index(offset.size > 1), index(factor.size > 1), x, labels_out,
+            x.shape[1], int(offset.size > 1), int(factor.size > 1), x, labels_out,
         )  # fmt: skip
 
     def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array) -> None:
@@ -271,7 +277,7 @@ class Fused:
 
     def _product_then_bias(self, y: Array, x: Array, w: Array, b: Array, *, relu: bool) -> None:
         self._products.dot(y, x, w)
-        self._run(BIAS, b, _index_type(y.size)(y.shape[1]), relu, y)
+        self._run(BIAS, b, y.shape[1], relu, y)
 
     def _column_sums(self, sums: Array, dy: Array) -> None:
         rows, columns = dy.shape
@@ -304,8 +310,3 @@ def _function(xp: ModuleType, name: str, dtype: str) -> Any:
 @cache
 def _module(xp: ModuleType, dtype: str) -> Any:
     return xp.RawModule(code=rows_source(), options=rows_options(dtype))
-
-
-def _index_type(size: int) -> type[np.signedinteger[Any]]:
-    """Dividing 64-bit numbers costs a GPU several times as much as 32-bit ones."""
-    return np.int32 if size < 2**31 else np.int64
