@@ -5,12 +5,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test check format bench bench-steps clean
+.PHONY: train test test-cuda check format bench bench-steps clean
 
 train: .venv/core.stamp
 	$(BIN)/fastnn train $(ARGS)
 
 test: .venv/dev.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+# The same with CuPy, NVIDIA's compiler and cuBLAS (over 1 GB), for which no GPU is needed.
+test-cuda: .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet --editable ".[cuda13]" nvidia-cuda-cccl nvidia-cuda-crt
 	$(BIN)/python -m pytest $(ARGS)
 
 check: .venv/dev.stamp
