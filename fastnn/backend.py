@@ -28,6 +28,8 @@ Array = NDArray[Any]
 # Vectorised loads and cuBLAS's fast paths want 256-byte boundaries; 64 floats are 256 bytes.
 ALIGNMENT = 256
 
+_PIECE = 64 << 20  # bytes of an upload at a time
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -43,7 +45,17 @@ class Backend:
 
     def asarray(self, host: ArrayLike, dtype: DTypeLike | None = None) -> Array:
         """The array on this device; no copy where it is there already with this dtype."""
+        if self.name == "cuda" and isinstance(host, np.ndarray) and host.nbytes > _PIECE:
+            return self._moved_in_pieces(host, dtype)
         array: Array = self.xp.asarray(host, dtype=dtype)
+        return array
+
+    def _moved_in_pieces(self, host: Array, dtype: DTypeLike | None) -> Array:
+        """CuPy would stage the whole in page-locked memory, and keep that until the end."""
+        array: Array = self.xp.empty(host.shape, host.dtype if dtype is None else dtype)
+        rows = max(1, _PIECE * len(host) // host.nbytes)
+        for first in range(0, len(host), rows):
+            array[first : first + rows] = self.xp.asarray(host[first : first + rows])
         return array
 
     def zeros(self, size: int, dtype: DTypeLike) -> Array:
@@ -172,7 +184,9 @@ def _cuda(index: int, reason: str) -> Backend:
 def _work_stream(xp: ModuleType, index: int) -> Any:
     """The one stream of a device that all of fastnn's work on it goes to.
 
-    Non-blocking: it does not wait for the legacy default stream, and may be captured.
+    Non-blocking: it does not wait for the legacy default stream, and may be captured. One process
+    should train in one thread at a time on a device: what another thread sends to this stream
+    while a step is captured would become part of that step.
     """
     with xp.cuda.Device(index):
         return xp.cuda.Stream(non_blocking=True)

@@ -22,13 +22,14 @@ INSTALL = (
 # Builds that all provide the module `cupy`.
 _WHEELS = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x", "cupy-rocm-5-0")
 
-# What CUDA reports once a device has stopped answering: nothing runs in this process any more.
+# What CUDA reports once a device has stopped answering: nothing runs in this process any more. The
+# runtime says cudaErrorIllegalAddress, the driver CUDA_ERROR_ILLEGAL_ADDRESS: see `_plain`.
 _LOST = (
-    "cudaErrorIllegalAddress", "cudaErrorLaunchFailure", "cudaErrorECCUncorrectable",
-    "cudaErrorDevicesUnavailable", "cudaErrorHardwareStackError", "cudaErrorIllegalInstruction",
-    "cudaErrorMisalignedAddress", "cudaErrorDeviceUninitialized", "cudaErrorUnknown",
-    "cudaErrorAssert", "cudaErrorLaunchTimeout", "cudaErrorContextIsDestroyed",
+    "illegaladdress", "launchfailure", "launchfailed", "eccuncorrectable", "devicesunavailable",
+    "deviceunavailable", "hardwarestackerror", "illegalinstruction", "misalignedaddress",
+    "deviceuninitialized", "unknown", "assert", "launchtimeout", "contextisdestroyed",
 )  # fmt: skip
+_CUDA_ERRORS = ("CUDARuntimeError", "CUDADriverError", "cuBLASLtError", "CUBLASError")
 
 
 def usable_cupy(index: int) -> ModuleType:
@@ -64,17 +65,16 @@ def usable_cupy(index: int) -> ModuleType:
 def explained(error: Exception) -> DeviceError | None:
     """What an error in the middle of work on a GPU means, or None if it is not the GPU's."""
     kind, text = type(error).__name__, str(error)
-    if kind == "OutOfMemoryError":
+    name = _plain(text) if kind in _CUDA_ERRORS else ""
+    if kind == "OutOfMemoryError" or name in ("memoryallocation", "outofmemory"):
         return _out_of_memory(error)
-    if kind == "CUDARuntimeError" and "cudaErrorMemoryAllocation" in text:
-        return _out_of_memory(error)
-    if kind in ("CUDARuntimeError", "CUDADriverError") and any(name in text for name in _LOST):
+    if name in _LOST:
         return DeviceError(
             f"the GPU stopped working ({text})",
             "Look at nvidia-smi and the system log; what was saved is kept, and a run goes on from "
             "it with --resume",
         )
-    if kind in ("CUDARuntimeError", "CUDADriverError", "cuBLASLtError", "CUBLASError"):
+    if kind in _CUDA_ERRORS:
         return DeviceError(
             f"the GPU refused a call ({kind}: {text})",
             "Run fastnn doctor; --kernels reference uses the fewest features of the GPU",
@@ -82,6 +82,12 @@ def explained(error: Exception) -> DeviceError | None:
     if kind in ("CompileException", "NVRTCError", "DynamicLibNotFoundError"):
         return _cannot_compute(error, None)
     return None
+
+
+def _plain(text: str) -> str:
+    """The name at the front of CUDA's message, in one spelling for runtime and driver."""
+    name = text.partition(":")[0].lower().replace("_", "")
+    return name.removeprefix("cuda").removeprefix("error")
 
 
 def _out_of_memory(error: Exception) -> DeviceError:

@@ -20,13 +20,13 @@ import itertools
 import numpy as np
 import nvmath.bindings.cublas as blas
 import nvmath.bindings.cublasLt as lt
-from fastnn.kernels.cublas import Epilogue, _Plan
+from fastnn.kernels.cublas import Epilogue, _Key, _Plan
 
 for name in ("COMPUTE_32F", "COMPUTE_32F_FAST_TF32"):
     shapes = [(128, 512, 784), (1, 1, 1), (7, 10, 3)]
     for (m, n, k), epilogue in itertools.product(shapes, Epilogue):
         for a_transposed, b_transposed in ((False, False), (True, False), (False, True)):
-            key = ((m, n), k, a_transposed, b_transposed, epilogue, (256, 4, 16))
+            key = _Key(m, n, k, a_transposed, b_transposed, epilogue, (256, 4, 16))
             plan = _Plan(lt, blas.ComputeType[name], key)
             plan.set("BIAS_POINTER", 256, np.uint64)
             box, size = np.zeros(1, np.uint32), np.zeros(1, np.uint64)

@@ -170,6 +170,10 @@ class CUDARuntimeError(RuntimeError):
     """By its name, as CuPy's is told apart."""
 
 
+class CUDADriverError(RuntimeError):
+    pass
+
+
 class CompileException(Exception):
     pass
 
@@ -179,7 +183,10 @@ class CompileException(Exception):
     [
         (CUDARuntimeError("cudaErrorIllegalAddress: an illegal"), "stopped working", "--resume"),
         (CUDARuntimeError("cudaErrorECCUncorrectable: x"), "stopped working", "nvidia-smi"),
+        (CUDADriverError("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal"), "stopped working", "--resume"),
         (CUDARuntimeError("cudaErrorMemoryAllocation: x"), "out of memory", "--batch-size"),
+        (CUDADriverError("CUDA_ERROR_OUT_OF_MEMORY: x"), "out of memory", "--batch-size"),
+        (CUDADriverError("CUDA_ERROR_INVALID_VALUE: unknown"), "refused a call", "reference"),
         (CUDARuntimeError("cudaErrorInvalidValue: x"), "refused a call", "--kernels reference"),
         (CompileException("nvrtc: no such header"), "cannot compute", "[ctk]"),
     ],

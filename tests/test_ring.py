@@ -52,6 +52,9 @@ def fake(lazy):
         def __init__(self, name="copy", **_options):
             self.name = name
 
+        def synchronize(self):
+            lazy.advance(self.name)
+
         def wait_event(self, event):
             if event.ticket is not None:  # an event that was never recorded holds nobody up
                 lazy.put(self.name, "wait", event.ticket)

@@ -54,6 +54,11 @@ class Ring:
         self._order: Array = np.empty(0, np.int64)
         self._sent = 0  # the last part of the epoch whose copy was started
 
+    def __del__(self) -> None:
+        """Let a copy under way end before its memory is given to somebody else."""
+        if hasattr(self, "_copies"):
+            self._copies.synchronize()
+
     def open(self, order: Array, start: int) -> Array:
         """Begin an epoch in this order at batch `start`: where each of its examples will lie."""
         self._order = order

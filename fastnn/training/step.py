@@ -8,8 +8,10 @@ a CUDA graph once for each size of batch and then replayed by a single call.
 
 from __future__ import annotations
 
+import gc
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,6 +37,9 @@ class Steps(Protocol):
 
     def run(self, step: int) -> None:
         """The next step, number `step` of the epoch: forward, backward, tally, update."""
+
+    def prepare(self, epoch: int) -> None:
+        """What the host can do ahead for an epoch while the device is at work."""
 
 
 class HostSteps:
@@ -65,6 +70,9 @@ class HostSteps:
         self._model.loss_and_grad(x, labels, head)
         self._tally.add(step, head)
         self._optimizer.update(self._model.grads, self._rates[step - self._start])
+
+    def prepare(self, epoch: int) -> None:
+        self._batches.draw_ahead(epoch)
 
 
 class DeviceSteps:
@@ -104,7 +112,8 @@ class DeviceSteps:
         self._cursor: Array = backend.asarray([0], np.int32)
         self._rows: Array = xp.empty(batches.batch_size, np.int64)
         self._rates: Array = xp.empty(columns, model.dtype)
-        self._graphs: dict[int, Any] = {}  # by rows of the batch; None: launched once so far
+        self._launched: set[int] = set()  # sizes of batches whose kernels have run
+        self._graphs: dict[int, Any] = {}  # by size of batch
 
     @property
     def path(self) -> str:
@@ -119,17 +128,20 @@ class DeviceSteps:
         self._cursor[...] = start
 
     def run(self, step: int) -> None:
-        self._batches.await_batch(step)
         batches = self._batches
+        batches.await_batch(step)
         rows = min(batches.batch_size, batches.count - step * batches.batch_size)
         graph = self._graphs.get(rows)
-        if graph is None and rows in self._graphs and self._capturing:
+        if graph is None and rows in self._launched and self._capturing:
             graph = self._graphs[rows] = self._captured(rows)
         if graph is None:
             self._launch(rows)
-            self._graphs[rows] = None
+            self._launched.add(rows)
         else:
             graph.launch()
+
+    def prepare(self, epoch: int) -> None:
+        self._batches.draw_ahead(epoch)
 
     def _launch(self, rows: int) -> None:
         """All kernels of a step with so many rows, onto the current stream."""
@@ -149,22 +161,19 @@ class DeviceSteps:
     def _captured(self, rows: int) -> Any:
         """The step as a graph, or None where it cannot be captured (nothing has run then)."""
         stream = self._model.backend.xp.cuda.get_current_stream()
-        stream.begin_capture()
         try:
-            self._launch(rows)
+            with _no_collection():
+                stream.begin_capture()
+                try:
+                    self._launch(rows)
+                finally:  # a capture that was begun must be ended, also after a failure
+                    graph = stream.end_capture()
         except Exception as error:
-            failure: Exception | None = error
-        else:
-            failure = None
-        try:  # a capture that was begun must be ended, also after a failure
-            graph = stream.end_capture()
-        except Exception as error:
-            failure = failure or error
-        if failure is None:
-            return graph
-        self._capturing = False
-        self._not_captured(f"{type(failure).__name__}: {failure}", failure)
-        return None
+            first = error.__context__ or error  # ending a broken capture fails once more
+            self._capturing = False
+            self._not_captured(f"{type(first).__name__}: {first}", error)
+            return None
+        return graph
 
     def _not_captured(self, why: str, cause: Exception | None = None) -> None:
         if self._must:
@@ -176,6 +185,18 @@ class DeviceSteps:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from destroying an older graph while one is captured."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def steps_for(

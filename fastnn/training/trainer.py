@@ -163,6 +163,8 @@ class Trainer:
             if self._signal or (self.save_every and optimizer.steps % self.save_every == 0):
                 self._seconds = time.perf_counter() - began
                 self._save_between()
+        if self.epoch + 1 < self.epochs:
+            steps.prepare(self.epoch + 1)
         self.model.backend.synchronize()
         self._seconds = time.perf_counter() - began
 

@@ -140,6 +140,7 @@ def _capture_of_matmul(backend: Backend) -> str:
     """CuPy 14 refuses; a later one may not."""
     a = backend.xp.ones((8, 8), np.float32)
     out = a.copy()
+    backend.xp.dot(a, a, out=out)  # starts cuBLAS, which a capture would not like either
     backend.synchronize()
     try:
         captured(backend, lambda: backend.xp.dot(a, a, out=out))

@@ -24,6 +24,7 @@ MatmulPreferenceAttribute = IntEnum(
     {"MAX_WORKSPACE_BYTES": 1, "MIN_ALIGNMENT_A_BYTES": 5, "MIN_ALIGNMENT_B_BYTES": 6,
      "MIN_ALIGNMENT_C_BYTES": 7, "MIN_ALIGNMENT_D_BYTES": 8},
 )  # fmt: skip
+MatmulAlgoConfigAttribute = IntEnum("MatmulAlgoConfigAttribute", {"ID": 0, "SPLITK_NUM": 2})
 Epilogue = IntEnum(
     "Epilogue",
     {"DEFAULT": 1, "BIAS": 4, "RELU_BIAS": 6, "RELU_AUX_BIAS": 134, "DRELU": 136, "BGRADA": 256},
@@ -39,6 +40,20 @@ class cuBLASLtError(Exception):  # noqa: N801 - its name
         self.status = status
 
 
+class Results:
+    """An array of heuristic results, 96 bytes each."""
+
+    FIRST = 4096
+    states: list[int]
+
+    def __init__(self, size):
+        self.size, self.ptr = size, self.FIRST
+
+    def __getitem__(self, number):
+        assert number < self.size
+        return SimpleNamespace(ptr=self.FIRST + 96 * number, state=self.states[number])
+
+
 class CublasLt:
     """One instance stands for the module; `supported` are the epilogues that the GPU has."""
 
@@ -46,9 +61,13 @@ class CublasLt:
         self.gpu, self.supported = gpu, set(supported)
         self.MatmulDescAttribute, self.Epilogue = MatmulDescAttribute, Epilogue
         self.MatmulPreferenceAttribute = MatmulPreferenceAttribute
+        self.MatmulAlgoConfigAttribute = MatmulAlgoConfigAttribute
         self.cuBLASLtError = cuBLASLtError
         self._numbers, self._things = count(1), {}
         self.searches = 0
+        self.algorithms = [(0, 1, 1)]  # state, ID and SPLITK_NUM of each that is proposed
+        self.used = []  # which of them each product was given
+        self.refuses = lambda m, n, k, epilogue: False  # at the call, of what was proposed
 
     def _new(self, thing):
         number = next(self._numbers)
@@ -82,25 +101,34 @@ class CublasLt:
     def matmul_preference_destroy(self, preference):
         del self._things[preference]
 
-    def MatmulHeuristicResult(self):
-        return SimpleNamespace(ptr=4096)
+    def MatmulHeuristicResult(self, size):
+        return Results(size)
+
+    def matmul_algo_config_get_attribute(self, algorithm, attribute, pointer, size, written):
+        assert size == 4
+        identity, splits = self.algorithms[(algorithm - Results.FIRST) // 96][1:]
+        value = identity if attribute == MatmulAlgoConfigAttribute.ID else splits
+        ctypes.c_int32.from_address(pointer).value = value
 
     def matmul_algo_get_heuristic(self, handle, operation, a, b, c, d, wish, wanted, found, number):
-        assert self._things[handle] == "handle" and c == d and wanted == 1 and found == 4096
+        assert self._things[handle] == "handle" and c == d and found == Results.FIRST
+        assert self.gpu.current.recording is None, "heuristics inside a capture"
         self.searches += 1
         settings = self._things[operation]
         if settings["EPILOGUE"] not in self.supported:
             raise cuBLASLtError(15)
         self._shape(settings, *(self._things[x] for x in (a, b, d)))
-        ctypes.c_int32.from_address(number).value = 1
+        Results.states = [state for state, _, _ in self.algorithms]
+        ctypes.c_int32.from_address(number).value = min(wanted, len(self.algorithms))
 
     def _shape(self, settings, a, b, d):
         m, k = a[:2][::-1] if settings["TRANSA"] else a[:2]
         k2, n = b[:2][::-1] if settings["TRANSB"] else b[:2]
+        assert not (settings["EPILOGUE"] == Epilogue.DRELU and k == 1), "DRELU with K = 1"
         assert (m, n) == d[:2] and k == k2, f"op(A) {m, k}, op(B) {k2, n}, D {d[:2]}"
         if settings["EPILOGUE"] in (Epilogue.RELU_AUX_BIAS, Epilogue.DRELU):
             assert settings["EPILOGUE_AUX_LD"] % 128 == 0 and settings["EPILOGUE_AUX_LD"] >= m
-        return m, n
+        return m, n, k
 
     def matmul(
         self, handle, operation, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout,
@@ -108,11 +136,15 @@ class CublasLt:
     ):  # fmt: skip
         assert ctypes.c_float.from_address(alpha).value == 1
         assert ctypes.c_float.from_address(beta).value == 0
-        assert algorithm == 4096 and c == d and stream == self.gpu.current.ptr
+        chosen = (algorithm - Results.FIRST) // 96
+        assert self.algorithms[chosen][0] == 0 and c == d and stream == self.gpu.current.ptr
+        self.used.append(chosen)
         settings = dict(self._things[operation])  # read at the call, as cuBLASLt does
         layouts = tuple(self._things[x] for x in (a_layout, b_layout, d_layout))
-        m, n = self._shape(settings, *layouts)
+        m, n, k = self._shape(settings, *layouts)
         epilogue = Epilogue(settings["EPILOGUE"])
+        if self.refuses(m, n, k, epilogue):
+            raise cuBLASLtError(15)
         touched = {"a": a, "b": b, "d": d, "workspace": workspace}
         if epilogue not in (Epilogue.DEFAULT, Epilogue.DRELU):
             touched["bias"] = settings["BIAS_POINTER"]
