@@ -117,7 +117,7 @@ def figure(record: Record) -> Any:
     if not drawn:
         raise ConfigError("there is nothing to draw: no batch size was measured to its end")
     paper = Figure(figsize=_SIZE, facecolor="white")
-    axes = paper.add_axes((0.085, 0.185, 0.685, 0.715))
+    axes = paper.add_axes((0.085, 0.185, 0.67, 0.715))
     _frame(axes, drawn)
     used: dict[str, Any] = {}
     for line in drawn:
@@ -183,15 +183,17 @@ def _label(axes: Any, drawn: list[Line]) -> None:
     low, high = axes.get_ylim()
     gap = _LABEL_HEIGHT * log(high / low)
     heights = spread([log(line.median[-1]) for line in drawn], gap)
-    right = axes.get_xlim()[1]
     for line, height in zip(drawn, heights, strict=True):
         colour = _COLOURS.get(line.family, "#444444")
         axes.annotate(
-            line.label, xy=(line.batches[-1], line.median[-1]), xytext=(right * 1.16, exp(height)),
+            line.label,
+            xy=(line.batches[-1], line.median[-1]),
+            xytext=(1.05, exp(height)),
+            textcoords=("axes fraction", "data"),
             color=colour, size=10, va="center", annotation_clip=False,
             weight="bold" if line.family == "fastnn" else "normal",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.55,
-                        "shrinkA": 1, "shrinkB": 4},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.6,
+                        "shrinkA": 2, "shrinkB": 5, "relpos": (0, 0.5)},
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The matrix products of a step and nothing else: the floor that nobody in float32 gets below."""
+"""The matrix products of a step and nothing else: with this library no step takes less."""
 
 from __future__ import annotations
 

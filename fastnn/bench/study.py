@@ -29,7 +29,7 @@ def study(
     """Fill `record`, one batch size after the other: what is there already survives a Ctrl-C."""
     for number, batch in enumerate(batches, 1):
         say(f"batch {batch} ({number} of {len(batches)})")
-        record.batches[batch] = _at(batch, record, entrants, problem, rounds, clock or Clock())
+        record.batches[batch] = _at(batch, record, entrants, problem, rounds, clock or Clock(), say)
         gc.collect()  # competitors are large, and some hold themselves
 
 
@@ -40,6 +40,7 @@ def _at(
     problem: Problem,
     rounds: int,
     clock: Clock,
+    say: Callable[[str], None],
 ) -> dict[str, Figure]:
     """Make all, compare their losses, then measure them in turns."""
     made: dict[str, Competitor] = {}
@@ -48,11 +49,17 @@ def _at(
         for entrant in entrants:
             try:
                 competitor = entrant.make(problem, batch, entrant.device)
-            except Skipped as reason:
+                competitor.run(AGREE_AFTER)
+                losses[entrant.key] = competitor.loss()
+            except Exception as error:
+                if entrant.family == "fastnn":
+                    raise
+                named = "" if isinstance(error, Skipped) else f"{type(error).__name__}: "
+                reason = f"{named}{str(error).strip().partition(chr(10))[0]}"
+                say(f"{entrant.key}: not measured at batch {batch}: {reason}")
                 record.skipped.setdefault(entrant.key, f"from batch {batch} on: {reason}")
-                continue
-            competitor.run(AGREE_AFTER)
-            made[entrant.key], losses[entrant.key] = competitor, competitor.loss()
+            else:
+                made[entrant.key] = competitor
         wrong = disagreements(batch, {k: loss for k, loss in losses.items() if loss is not None})
         steps = {key: clock.steps_in_a_round(competitor) for key, competitor in made.items()}
         times = clock.interleaved(made, steps, rounds)

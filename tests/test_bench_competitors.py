@@ -1,0 +1,139 @@
+"""Everybody does the same work: the same rows in the same order, and the same losses."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from fastnn.bench import memory
+from fastnn.bench.competitors import Entrant, Skipped, imported
+from fastnn.bench.facts import caption, facts, warnings
+from fastnn.bench.ours import Fastnn
+from fastnn.bench.record import AGREE_AFTER, AGREE_WITHIN
+from fastnn.bench.roster import PEERS, chosen_peers, devices, roster
+from fastnn.errors import ConfigError, DeviceError
+from tests.bench_doubles import small_problem
+
+
+def peer(family, device="cpu"):
+    try:
+        return PEERS[family](device)
+    except Skipped as reason:
+        pytest.skip(f"{family}: {reason}")
+
+
+def test_batches_are_full_and_start_again_at_the_front():
+    rows = small_problem().rows(128)  # of 300
+    assert [next(rows).start for _ in range(5)] == [0, 128, 0, 128, 0]
+
+
+@pytest.mark.parametrize("batch", [32, 300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_from_scratch_agrees_with_fastnn_over_twenty_steps(batch, dtype):
+    from fastnn.bench.from_scratch import FromScratch
+
+    problem = small_problem()
+    ours = Fastnn(problem, batch, "cpu")
+    theirs = FromScratch(problem, batch, "cpu", dtype=dtype)
+    for _ in range(20):
+        ours.run(1)
+        theirs.run(1)
+        assert theirs.loss() == pytest.approx(ours.loss(), rel=1e-5)
+
+
+@pytest.mark.parametrize("batch", [32, 128])
+@pytest.mark.parametrize("family", ["numpy", "torch", "jax", "sklearn"])
+def test_peers_agree_with_fastnn(family, batch):
+    problem = small_problem()
+    ours = Fastnn(problem, batch, "cpu")
+    ours.run(AGREE_AFTER)
+    for entrant in peer(family):
+        if entrant.name == "torch.compile":
+            continue  # takes a compiler and many seconds; `fastnn bench` compares it in each run
+        theirs = entrant.make(problem, batch, "cpu")
+        theirs.run(1)
+        theirs.run(AGREE_AFTER - 1)
+        assert theirs.loss() == pytest.approx(ours.loss(), rel=AGREE_WITHIN), entrant.name
+
+
+def test_the_start_is_copied_not_shared():
+    problem = small_problem()
+    before = [w.copy() for w, _ in problem.start]
+    for family in PEERS:
+        try:
+            entrants = PEERS[family]("cpu")
+        except Skipped:
+            continue
+        for entrant in entrants:
+            if entrant.name != "torch.compile":
+                entrant.make(problem, 32, "cpu").run(1)
+    Fastnn(problem, 32, "cpu").run(1)
+    for w, (now, _) in zip(before, problem.start, strict=True):
+        assert np.array_equal(w, now)
+
+
+def test_the_roster_begins_with_fastnn_and_says_who_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found, skipped = roster(["cpu"], ["numpy", "torch"])
+    assert [entrant.key for entrant in found] == [
+        "fastnn", "products alone", "from-scratch", "from-scratch float64",
+    ]  # fmt: skip
+    assert "torch" in skipped
+
+
+def test_a_missing_package_is_told_from_a_broken_one(tmp_path, monkeypatch):
+    with pytest.raises(Skipped, match=r"not installed \(pip install no-such"):
+        imported("no_such_module", "no-such")
+    (tmp_path / "half_installed.py").write_text("raise OSError('no libfoo.so')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Skipped, match=r"no libfoo\.so.*reinstall half"):
+        imported("half_installed", "half")
+
+
+def test_peers_are_chosen_by_name():
+    assert chosen_peers("all") == tuple(PEERS)
+    assert chosen_peers("none") == ()
+    assert chosen_peers("jax, torch") == ("torch", "jax")
+    with pytest.raises(ConfigError, match="'tork'.*did you mean 'torch'"):
+        chosen_peers("tork")
+
+
+def test_auto_measures_what_there_is(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    found, skipped = devices("auto")
+    assert found == ["cpu"]
+    assert "CuPy is" in skipped["cuda"]
+    with pytest.raises(DeviceError):
+        devices("cuda")
+
+
+def test_names_tell_the_device():
+    assert Entrant("torch", "torch", "cpu", Fastnn).key == "torch"
+    assert Entrant("torch", "torch", "cuda:1", Fastnn).key == "torch (cuda)"
+
+
+def test_facts_name_machine_versions_and_overrides(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    found = facts()
+    assert set(found) >= {
+        "date", "fastnn", "commit", "processor", "cores", "numpy", "blas", "blas_architecture",
+        "blas_threads", "precision", "peers", "python", "device",
+    }  # fmt: skip
+    assert found["overrides"]["OPENBLAS_CORETYPE"] == "Haswell"
+    assert "OPENBLAS_CORETYPE=Haswell" in warnings(found | {"load_before": 0.0})[0]
+    busy = {"overrides": {}, "load_before": 3.0, "cores": "2"}
+    assert "other processes are busy" in warnings(busy)[0]
+    assert warnings(busy | {"load_before": 0.1}) == []
+    assert found["processor"] in caption(found)
+    gpu = found | {"gpu": "H200", "cuda_driver": "13000", "cupy": "14.2"}
+    assert "H200, CUDA 13000, CuPy 14.2" in caption(gpu)
+
+
+def test_memory_of_a_child_process_is_plausible():
+    (entrant, *_), _ = roster(["cpu"], [])
+    (mebibytes,) = memory.peak_memory([entrant], 128).values()
+    assert 5 < mebibytes < 200  # five vectors of 2 MiB, and a batch's activations
+
+
+def test_a_child_that_fails_is_left_out():
+    assert memory.peak_memory([Entrant("nobody", "torch", "cpu", Fastnn)], 32) == {}
