@@ -90,7 +90,7 @@ def test_losses_that_disagree_are_exit_code_6_and_loud(quick, monkeypatch):
     made = [world.entrant("a"), world.entrant("b"), world.entrant("c", loss=2.0)]
     monkeypatch.setattr(roster, "roster", lambda *args: (made, {}))
     monkeypatch.setattr(study, "Clock", world.clock)
-    result = invoke("bench", *QUICK, code=6)
+    result = invoke("bench", *QUICK, "--peers", "none", code=6)
     assert "losses disagree. batch 32: c has loss 2.000000" in result.stderr
 
 
@@ -110,7 +110,7 @@ def test_what_is_missing_is_a_line(quick, monkeypatch):
         (["--fail-if", "10%"], 2, "--fail-if needs --compare"),
         (["--compare", "OLD", "--fail-if", "ten"], 2, "fail_if: 'ten'"),
         (["--compare", "absent.json"], 3, "absent.json: there is no such file"),
-        (["--compare", "OLD", "--batch-sizes", "64"], 3, "nothing in common"),
+        (["--compare", "OLD", "--batch-sizes", "64", "--peers", "none"], 3, "nothing in common"),
         (["--save", "r.txt"], 2, "save: 'r.txt' must end with .json"),
         (["--save", "absent/r.json"], 1, "absent/r.json: cannot be written (No such file"),
         (["--save", "FOLDER"], 1, "is a folder"),

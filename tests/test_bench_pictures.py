@@ -113,6 +113,7 @@ def test_labels_stand_at_the_ends_and_cover_nothing(paper):
 
     (axes,) = paper.axes
     renderer = FigureCanvasAgg(paper).get_renderer()
+    paper.draw(renderer)
     # An annotation's own extent holds its leader, too.
     boxes = {text.get_text(): Text.get_window_extent(text, renderer) for text in axes.texts}
     assert set(boxes) == {"fastnn", "JAX", "fused (cuda)"}

@@ -49,8 +49,9 @@ def warnings(facts: Mapping[str, Any]) -> list[str]:
         found.append(f"set in the environment, and recorded with the figures: {settings}")
     if facts.get("load_before", 0) > 0.5 * float(facts["cores"]):
         found.append(
-            f"other processes are busy here (load {facts['load_before']} on {facts['cores']} "
-            "cores): thread pools that wait for each other may take a hundred times as long"
+            f"this machine was busy during the last minute (load {facts['load_before']} on "
+            f"{facts['cores']} cores); with other processes on the same cores, thread pools wait "
+            "for each other and may take a hundred times as long"
         )
     return found
 
