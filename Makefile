@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test test-cuda check format bench bench-steps clean
+.PHONY: train test test-cuda check format bench bench-peers bench-readme clean
 
 train: .venv/core.stamp
 	$(BIN)/fastnn train $(ARGS)
@@ -28,18 +28,32 @@ format: .venv/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Kernels, steps and epochs, then throughput beside the peers that are installed. Everything that
+# it finds lies in benchmarks/out/ afterwards.
+OUT := benchmarks/out
 bench: .venv/dev.stamp
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave $(ARGS)
+	mkdir -p $(OUT)
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds \
+		--benchmark-json=$(OUT)/pytest-benchmark.json
+	$(BIN)/fastnn bench --rounds 5 --memory --save $(OUT)/throughput.json --plot $(OUT)/throughput.png \
+		--plot $(OUT)/throughput.svg $(ARGS) > $(OUT)/throughput.txt; \
+		code=$$?; cat $(OUT)/throughput.txt; exit $$code
 
-# Ratios to the usual from-scratch NumPy, and start-up times: README's figures.
-bench-steps: .venv/dev.stamp
-	$(BIN)/python -m benchmarks.compare_steps --save
+# What fastnn is measured against; none of it is needed for anything else. Where there is no GPU,
+# PEERS="torch --index-url https://download.pytorch.org/whl/cpu" avoids gigabytes.
+PEERS ?= torch jax scikit-learn
+bench-peers: .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet $(PEERS)
+
+# README's figures.
+bench-readme: .venv/dev.stamp
+	$(BIN)/fastnn bench --memory --save benchmarks/results/throughput.json
 	$(BIN)/python -m benchmarks.startup --save
 	$(BIN)/python -m scripts.fill_readme
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
-		.hypothesis .benchmarks
+		.hypothesis .benchmarks benchmarks/out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/core.stamp: pyproject.toml

@@ -1,1 +1,1 @@
-"""Measurements: `make bench` for kernels and steps, `compare_steps.py` for ratios in one run."""
+"""Measurements: `make bench` runs the test_*.py here and then `fastnn bench`."""

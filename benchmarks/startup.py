@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from benchmarks.facts import facts, write
+from benchmarks.records import facts_with_warnings, write
 
 COMMANDS = {
     "python": ["-c", "pass"],
@@ -42,7 +42,7 @@ def main() -> None:
     for name, median in medians.items():
         print(f"{name:30} {median:6.0f} ms   {median / medians['import numpy']:4.2f} of numpy")
     if options.save:
-        write("startup", {"facts": facts(), "milliseconds": medians})
+        write("startup", {"facts": facts_with_warnings(), "milliseconds": medians})
 
 
 if __name__ == "__main__":

@@ -1,26 +1,18 @@
-"""Each kernel at the default network's sizes, at two batch sizes, on every device there is."""
+"""Each kernel at the default network's sizes, from small batches to large, on every device."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from benchmarks.steps import SIZES
-from fastnn.backend import get_backend
-from fastnn.errors import DeviceError
+from fastnn.bench.competitors import SIZES
 from fastnn.kernels import kernels_for
 from fastnn.nn.model import MLP
 
-
-@pytest.fixture(params=["cpu", "cuda"])
-def backend(request):
-    try:
-        return get_backend(request.param)
-    except DeviceError as error:
-        pytest.skip(f"not measured on {request.param}: {error.problem}")
+pytestmark = pytest.mark.benchmark(max_time=0.4, min_rounds=5, warmup=True, warmup_iterations=3)
 
 
-@pytest.fixture(params=[128, 4096])
+@pytest.fixture(params=[32, 512, 16384])
 def batch(request):
     return request.param
 
@@ -29,11 +21,12 @@ def timed(benchmark, backend, call):
     """The device is waited for inside the timed call: otherwise only launches are measured."""
 
     def synchronised():
-        call()
-        backend.synchronize()
+        with backend.activate():
+            call()
+            backend.synchronize()
 
     benchmark.extra_info |= backend.describe()
-    benchmark.pedantic(synchronised, warmup_rounds=20, rounds=50, iterations=5)
+    benchmark(synchronised)
 
 
 def test_affine(benchmark, backend, batch):

@@ -1,42 +1,34 @@
-"""One whole training step: fastnn, and the usual from-scratch NumPy beside it."""
+"""One whole training step by every path that fastnn has on every device."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.steps import COMPETITORS, examples, fastnn_step
 from fastnn.backend import get_backend
+from fastnn.bench import ours
+from fastnn.bench.study import BATCHES
 from fastnn.errors import DeviceError
 
-BATCHES = (32, 128, 512, 2048)
+
+def paths():
+    """(device, path); a device that is not there keeps one row, to say so."""
+    for device in ("cpu", "cuda"):
+        try:
+            get_backend(device)
+        except DeviceError as error:
+            reason = f"not measured on {device}: {error.problem}"
+            yield pytest.param(device, None, marks=pytest.mark.skip(reason=reason), id=device)
+        else:
+            for path in ours.paths(device):
+                yield pytest.param(device, path, id=f"{device}-{path}")
 
 
-@pytest.fixture(scope="module")
-def data():
-    return examples()
-
-
+@pytest.mark.benchmark(max_time=0.5, min_rounds=5, warmup=True, warmup_iterations=3)
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("name", COMPETITORS)
-def test_step_cpu(benchmark, data, name, batch):
-    benchmark.group = f"step, batch {batch}"
-    benchmark.extra_info |= get_backend("cpu").describe()
-    step = COMPETITORS[name](data, batch)
-    benchmark.pedantic(step, warmup_rounds=10, rounds=30, iterations=3)
-
-
-@pytest.mark.parametrize("batch", BATCHES)
-def test_step_cuda(benchmark, data, batch):
-    try:
-        backend = get_backend("cuda")
-    except DeviceError as error:
-        pytest.skip(f"not measured on cuda: {error.problem}")
-    benchmark.group = f"step, batch {batch}"
-    benchmark.extra_info |= backend.describe()
-    step = fastnn_step(data, batch, backend)
-
-    def synchronised():
-        step()
-        backend.synchronize()
-
-    benchmark.pedantic(synchronised, warmup_rounds=20, rounds=50, iterations=3)
+@pytest.mark.parametrize(("device", "path"), list(paths()))
+def test_step(benchmark, problem, device, path, batch):
+    benchmark.group = "step"
+    benchmark.extra_info |= get_backend(device).describe()
+    competitor = ours.Fastnn(problem, batch, device, path=path)
+    competitor.run(3)
+    benchmark(competitor.run, 1)  # returns when the device is done

@@ -6,6 +6,7 @@ FastNNError
 ├── CheckpointError    a saved run: not ours, newer format, shape mismatch
 ├── DeviceError        --device cuda: CuPy missing or broken, no driver, no such device
 ├── TrainingDiverged   a loss stopped being finite
+├── CheckFailed        a benchmark's check: slower than allowed, or losses that disagree
 ├── OutputError        a result could not be written
 └── Interrupted        SIGINT or SIGTERM, after the state was saved
 
@@ -61,6 +62,12 @@ class TrainingDiverged(FastNNError, FloatingPointError):
     """The loss became infinite or NaN; the last good checkpoint is kept."""
 
     exit_code = 5
+
+
+class CheckFailed(FastNNError):
+    """Everything was measured, but a check of the figures failed: a regression, say."""
+
+    exit_code = 6
 
 
 class OutputError(FastNNError, OSError):

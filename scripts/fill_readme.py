@@ -1,8 +1,9 @@
-"""Write README's tables from the records under benchmarks/results/.
+"""Write README's tables and its picture from the records under benchmarks/results/.
 
     python -m scripts.fill_readme
 
-Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->.
+Each table stands between two comments, <!-- NAME --> and <!-- /NAME -->; the picture is
+docs/throughput.png and .svg, and needs matplotlib.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.facts import RESULTS
+from benchmarks.records import RESULTS
+from fastnn.bench import plot
+from fastnn.bench.facts import caption
+from fastnn.bench.record import load
+from fastnn.bench.table import markdown
 from fastnn.training.config import TrainConfig, load_recipe
 
 README = Path(__file__).parent.parent / "README.md"
@@ -34,7 +39,11 @@ def record(name: str) -> dict[str, Any]:
 
 def filled(text: str) -> str:
     """README's text with every table made anew."""
-    for name, table in (("recipes", recipes()), ("steps", steps()), ("startup", startup())):
+    for name, table in (
+        ("recipes", recipes()),
+        ("throughput", throughput()),
+        ("startup", startup()),
+    ):
         pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
         text, count = re.subn(
             pattern, lambda m, t=table: m[1] + t + m[2], text, count=1, flags=re.S
@@ -70,25 +79,15 @@ def described(config: TrainConfig) -> str:
     )
 
 
-def steps() -> str:
-    """A row a batch size, and below the table what it was measured on."""
-    found = record("steps")
-    rows = [
-        "| batch | fastnn | from-scratch | ratio | from-scratch, float32 | ratio | products |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for batch, by_name in found["steps"].items():
-        cells = [f"{by_name['fastnn']['median']:,.0f}"]
-        for name in ("from-scratch", "from-scratch-float32"):
-            cells += [f"{by_name[name]['median']:,.0f}", f"{by_name[name]['ratio']:.2f}"]
-        cells.append(f"{by_name['products alone']['median']:,.0f}")
-        rows.append(f"| {batch} | {' | '.join(cells)} |")
-    facts = found["facts"]
-    return "\n".join(rows) + (
-        f"\n\nMeasured on {facts['date']}: {facts['processor']}, {facts['cores']} cores, "
-        f"NumPy {facts['numpy']}, {facts['blas']} ({facts['blas_architecture']} kernels, "
-        f"{facts['blas_threads']} threads), Python {facts['python']}."
-    )
+def throughput() -> str:
+    """A row a batch size; below it peak memory, and what it was measured on."""
+    found = load(RESULTS / "throughput.json")
+    parts = [markdown(found)]
+    if found.memory:
+        each = ", ".join(f"{name} {mib:.0f}" for name, mib in found.memory["mebibytes"].items())
+        batch = found.memory["batch"]
+        parts.append(f"Peak memory at batch {batch}, MiB beyond bytes and libraries: {each}.")
+    return "\n\n".join([*parts, caption(found.facts)])
 
 
 def startup() -> str:
@@ -101,8 +100,11 @@ def startup() -> str:
 
 
 def main() -> None:
-    """Rewrite README in place."""
+    """Rewrite README in place, and draw its picture anew."""
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    found = load(RESULTS / "throughput.json")
+    for suffix in (".png", ".svg"):
+        (README.parent / "docs" / f"throughput{suffix}").write_bytes(plot.render(found, suffix))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import argparse
 import json
 from typing import Any
 
-from benchmarks.facts import RESULTS, facts, write
+from benchmarks.records import RESULTS, facts_with_warnings, write
 from fastnn.training.callbacks import Callback, EpochReport
 from fastnn.training.config import load_recipe, recipe_names
 from fastnn.training.run import train
@@ -36,7 +36,7 @@ def main() -> None:
         config = load_recipe(name)
         summary = train(config, callbacks=[Lines()]).summary()
         summary.pop("run")
-        recipes[name] = summary | {"facts": facts()}
+        recipes[name] = summary | {"facts": facts_with_warnings()}
         print(f"  test accuracy {summary['test_accuracy']:.4f} in {summary['seconds']:.1f} s")
     write("recipes", {"recipes": recipes})
 

@@ -16,6 +16,7 @@ from fastnn import errors
         (errors.CheckpointError, 3, Exception),
         (errors.DeviceError, 4, RuntimeError),
         (errors.TrainingDiverged, 5, FloatingPointError),
+        (errors.CheckFailed, 6, Exception),
         (errors.OutputError, 1, OSError),
     ],
 )

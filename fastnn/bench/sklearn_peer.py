@@ -1,0 +1,52 @@
+"""scikit-learn's MLPClassifier as a competitor: one `partial_fit` a step, on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastnn.bench.competitors import (
+    BETA1,
+    BETA2,
+    EPS,
+    LEARNING_RATE,
+    Entrant,
+    Problem,
+    imported,
+)
+
+
+def entrants(device: str) -> list[Entrant]:
+    """It computes on the CPU only."""
+    if device != "cpu":
+        return []
+    imported("sklearn.neural_network", "scikit-learn")
+    return [Entrant("scikit-learn", "sklearn", device, Sklearn)]
+
+
+class Sklearn:
+    """`partial_fit` on B rows is one step of Adam, with its checks of the arguments."""
+
+    def __init__(self, problem: Problem, batch: int, device: str) -> None:
+        from sklearn.neural_network import MLPClassifier
+
+        self._inputs, self._labels = problem.floats, problem.examples.labels
+        self._rows = problem.rows(batch)
+        self._network = MLPClassifier(
+            problem.sizes[1:-1], solver="adam", alpha=0.0, batch_size=batch, shuffle=False,
+            learning_rate_init=LEARNING_RATE, beta_1=BETA1, beta_2=BETA2, epsilon=EPS,
+        )  # fmt: skip
+        # It has no weights before its first step. The common start replaces what that step left
+        # behind, and without an optimizer the next step makes one whose moments are zero.
+        classes = np.arange(problem.sizes[-1])
+        self._network.partial_fit(self._inputs[:batch], self._labels[:batch], classes=classes)
+        self._network.coefs_ = [w.copy() for w, _ in problem.start]
+        self._network.intercepts_ = [b.copy() for _, b in problem.start]
+        del self._network._optimizer
+
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            rows = next(self._rows)
+            self._network.partial_fit(self._inputs[rows], self._labels[rows])
+
+    def loss(self) -> float:
+        return float(self._network.loss_)

@@ -1,0 +1,137 @@
+"""A record as a table and as a picture: the data that is shown, and labels that can be read."""
+
+from itertools import pairwise
+
+import pytest
+
+from fastnn.bench import plot
+from fastnn.bench.table import markdown, throughput_table
+from fastnn.errors import ConfigError
+from tests.bench_doubles import figure, record
+
+RECORD = record(
+    {
+        100: {
+            "fastnn": figure(1000.0),
+            "JAX": figure(2000.0, family="jax"),
+            "fused (cuda)": figure(500.0, device="cuda:0"),
+        },
+        200: {"fastnn": figure(1000.0), "fused (cuda)": figure(500.0, device="cuda:0")},
+    }
+)
+
+
+def test_the_table_shows_throughput_and_spread():
+    lines = throughput_table(RECORD, width=80).splitlines()
+    assert lines[0].split() == ["batch", "100", "200"]
+    assert lines[1].split() == ["fastnn", "100,000", "±10%", "200,000", "±10%"]
+    assert lines[2].split() == ["JAX", "50,000", "±10%", "-"]
+    assert throughput_table(record({}), width=80) == ""
+
+
+def test_a_wide_table_continues_below():
+    text = throughput_table(RECORD, width=30)
+    assert len(text.split("\n\n")) == 2
+    assert max(map(len, text.splitlines())) <= 30
+
+
+def test_the_markdown_table_marks_the_fastest():
+    lines = markdown(RECORD).splitlines()
+    assert lines[0] == "| batch | fastnn | JAX | fused (cuda) |"
+    assert lines[2:] == ["| 100 | 100.0 | 50.0 | **200.0** |", "| 200 | 200.0 |  | **400.0** |"]
+
+
+def test_lines_hold_what_is_drawn():
+    ours, jax, fused = plot.lines(RECORD)
+    assert (ours.label, ours.family, ours.device) == ("fastnn", "fastnn", "cpu")
+    assert (ours.batches, ours.median) == ([100, 200], [100_000, 200_000])
+    assert ours.lower[0] == pytest.approx(100_000 / 1.1)  # from the upper quartile of the time
+    assert ours.upper[0] == pytest.approx(100_000 / 0.9)
+    assert jax.batches == [100]
+    assert fused.device == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "placed"),
+    [
+        ([], []),
+        ([5.0], [5.0]),
+        ([1.0, 3.0, 9.0], [1.0, 3.0, 9.0]),
+        ([1.0, 1.0], [0.5, 1.5]),
+        ([9.0, 1.1, 1.0], [9.0, 1.55, 0.55]),
+        ([1.0, 1.2, 2.0], [0.4, 1.4, 2.4]),
+    ],
+)
+def test_labels_are_moved_apart_and_no_further_than_needed(wanted, placed):
+    assert plot.spread(wanted, 1.0) == pytest.approx(placed)
+
+
+def test_spread_keeps_the_order_and_the_gap():
+    wanted = [0.0, 0.1, 0.2, 1.15, 1.2, 5.0, 5.05, 5.1, 4.9, 0.05]
+    placed = plot.spread(wanted, 0.3)
+    in_order = [place for _, place in sorted(zip(wanted, placed, strict=True))]
+    assert all(b - a > 0.3 - 1e-9 for a, b in pairwise(in_order))
+
+
+def test_pictures_have_known_suffixes():
+    from pathlib import Path
+
+    assert plot.suffix_of(Path("a.PNG")) == ".png"
+    with pytest.raises(ConfigError, match=r"'a\.bmp' must end with \.png"):
+        plot.suffix_of(Path("a.bmp"))
+
+
+def test_a_missing_matplotlib_is_named_with_its_command(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ConfigError, match="pip install matplotlib"):
+        plot.require_matplotlib()
+
+
+@pytest.fixture
+def paper():
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    return plot.figure(RECORD)
+
+
+def test_the_figure_draws_these_lines_with_error_bars(paper):
+    (axes,) = paper.axes
+    bars = {container.get_label(): container for container in axes.containers}
+    assert list(bars) == ["fastnn", "JAX", "fused (cuda)"]
+    line, _, (segments,) = bars["fastnn"]
+    assert line.get_xydata().tolist() == [[100, 100_000], [200, 200_000]]
+    low, high = segments.get_segments()[0][:, 1]
+    assert (low, high) == (pytest.approx(100_000 / 1.1), pytest.approx(100_000 / 0.9))
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert axes.get_legend() is None
+
+
+def test_labels_stand_at_the_ends_and_cover_nothing(paper):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    (axes,) = paper.axes
+    renderer = FigureCanvasAgg(paper).get_renderer()
+    paper.draw(renderer)
+    # An annotation's own extent holds its leader, too.
+    boxes = {text.get_text(): Text.get_window_extent(text, renderer) for text in axes.texts}
+    assert set(boxes) == {"fastnn", "JAX", "fused (cuda)"}
+    frame = axes.get_window_extent(renderer)
+    for name, box in boxes.items():
+        assert box.x0 > frame.x1
+        assert box.x1 < paper.bbox.x1
+        assert not any(box.overlaps(other) for key, other in boxes.items() if key != name)
+
+
+def test_the_caption_names_machine_and_versions(paper):
+    caption = " ".join(text.get_text().replace("\n", " ") for text in paper.texts)
+    for part in ("A Chip, 2 cores", "openblas 0.3 (Zen kernels, 2 threads)", "PyTorch 2.13"):
+        assert part in caption
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
+def test_pictures_are_files_of_their_kind_and_repeatable(paper, suffix, start):
+    drawn = plot.render(RECORD, suffix)
+    assert drawn.startswith(start)
+    assert drawn == plot.render(RECORD, suffix)
