@@ -7,15 +7,28 @@ import pytest
 from fastnn.backend import get_backend
 from fastnn.bench.competitors import Problem
 from fastnn.errors import DeviceError
+from fastnn.kernels import kernels_for
 
 
-@pytest.fixture(scope="session", params=["cpu", "cuda"])
-def backend(request):
-    """Each device in turn; without a GPU that row is skipped and says what was missing."""
+@pytest.fixture(scope="session", params=["cpu", "cuda-reference", "cuda-auto"])
+def device(request):
+    """(backend, kernels) of each device; without a GPU its rows are skipped and say why."""
+    name, _, choice = request.param.partition("-")
     try:
-        return get_backend(request.param)
+        backend = get_backend(name)
     except DeviceError as error:
-        pytest.skip(f"not measured on {request.param}: {error.problem}")
+        pytest.skip(f"not measured on {name}: {error.problem}")
+    return backend, kernels_for(backend, choice or "auto")
+
+
+@pytest.fixture(scope="session")
+def backend(device):
+    return device[0]
+
+
+@pytest.fixture(scope="session")
+def kernels(device):
+    return device[1]
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,14 @@ from fastnn.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("batch", [32, 128, 512, 2048, 16384])
-def test_epoch(benchmark, backend, problem, batch):
+def test_epoch(benchmark, backend, kernels, problem, batch):
     benchmark.group = "epoch"
     benchmark.extra_info |= backend.describe()
     with backend.activate():
-        model = MLP(problem.sizes, backend, rng=np.random.default_rng(0))
+        model = MLP(problem.sizes, backend, rng=np.random.default_rng(0), kernels=kernels)
         scaling = Scaling.fit(problem.examples.inputs)
-        batches = Batches(problem.examples, batch, scaling, backend, seed=0)
-        trainer = Trainer(model, Adam(model.params), constant(LEARNING_RATE))
+        batches = Batches(problem.examples, batch, scaling, backend, seed=0, kernels=kernels)
+        trainer = Trainer(model, Adam(model.params, kernels=kernels), constant(LEARNING_RATE))
 
         def next_epoch():
             with backend.activate():

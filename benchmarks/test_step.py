@@ -11,7 +11,7 @@ from fastnn.errors import DeviceError
 
 
 def paths():
-    """(device, path); a device that is not there keeps one row, to say so."""
+    """(device, kernels); a device that is not there keeps one row, to say so."""
     for device in ("cpu", "cuda"):
         try:
             get_backend(device)
@@ -19,16 +19,16 @@ def paths():
             reason = f"not measured on {device}: {error.problem}"
             yield pytest.param(device, None, marks=pytest.mark.skip(reason=reason), id=device)
         else:
-            for path in ours.paths(device):
-                yield pytest.param(device, path, id=f"{device}-{path}")
+            for path, kernels in ours.paths(device).items():
+                yield pytest.param(device, kernels, id=f"{device}-{path}")
 
 
 @pytest.mark.benchmark(max_time=0.5, min_rounds=5, warmup=True, warmup_iterations=3)
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize(("device", "path"), list(paths()))
-def test_step(benchmark, problem, device, path, batch):
+@pytest.mark.parametrize(("device", "kernels"), list(paths()))
+def test_step(benchmark, problem, device, kernels, batch):
     benchmark.group = "step"
     benchmark.extra_info |= get_backend(device).describe()
-    competitor = ours.Fastnn(problem, batch, device, path=path)
+    competitor = ours.Fastnn(problem, batch, device, kernels=kernels)
     competitor.run(3)
     benchmark(competitor.run, 1)  # returns when the device is done

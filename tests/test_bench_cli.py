@@ -17,7 +17,7 @@ QUICK = ("--batch-sizes", "32", "--rounds", "2", "--device", "cpu")
 @pytest.fixture
 def quick(monkeypatch):
     """Small data and short rounds."""
-    monkeypatch.setattr(Problem, "drawn", classmethod(lambda cls: small_problem()))
+    monkeypatch.setattr(Problem, "drawn", classmethod(lambda cls, precision: small_problem()))
     monkeypatch.setattr(study, "Clock", lambda: timing.Clock(round_seconds=0.001, pause=0.0))
 
 

@@ -82,7 +82,7 @@ def test_peers_agree_with_fastnn_and_leave_the_start_alone(family):
         expected[batch] = ours.loss()
     for name, loss in found["losses"].items():
         batch = int(name.split(", ")[1])
-        assert loss == pytest.approx(expected[batch], rel=AGREE_WITHIN), name
+        assert loss == pytest.approx(expected[batch], rel=AGREE_WITHIN["float32"]), name
     assert found["start_untouched"]
 
 

@@ -49,13 +49,14 @@ class Problem:
 
     examples: Examples
     sizes: tuple[int, ...] = SIZES
+    precision: str = "float32"  # of matrix products; tf32 on a GPU only
 
     @classmethod
-    def drawn(cls, count: int = EXAMPLES) -> Problem:
+    def drawn(cls, count: int = EXAMPLES, precision: str = "float32") -> Problem:
         """The default network on drawn garments."""
         images, labels = draw(min(count, _DRAWN), split="train")
         rows = np.arange(count) % len(labels)
-        return cls(Examples(images[rows], labels[rows]))
+        return cls(Examples(images[rows], labels[rows]), precision=precision)
 
     @cached_property
     def floats(self) -> NDArray[np.float32]:

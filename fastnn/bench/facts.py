@@ -21,14 +21,14 @@ _OVERRIDES = ("OPENBLAS", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "NPY_", "XLA
               "TORCH", "CUPY_", "NVIDIA_TF32", "CUDA_VISIBLE")  # fmt: skip
 
 
-def facts(devices: Iterable[str] = ("cpu",)) -> dict[str, Any]:
+def facts(devices: Iterable[str] = ("cpu",), precision: str = "float32") -> dict[str, Any]:
     """Everything a reader needs to judge or repeat a measurement made on these devices."""
     found: dict[str, Any] = {
         "date": date.today().isoformat(),
         "fastnn": __version__,
         "commit": commit(),
         "processor": processor(),
-        "precision": "float32, no TF32",
+        "precision": precision,
         "overrides": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_OVERRIDES)},
         "peers": {name: number for name in _PEERS if (number := _version(name))},
     }

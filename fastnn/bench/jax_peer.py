@@ -18,6 +18,8 @@ from fastnn.bench.competitors import (
     imported,
 )
 
+_BLOCK = 32  # steps of one scan
+
 
 def entrants(device: str) -> list[Entrant]:
     """The one device that JAX chooses by itself, where that is the one asked for."""
@@ -27,42 +29,50 @@ def entrants(device: str) -> list[Entrant]:
     own = "cpu" if jax.default_backend() == "cpu" else "cuda"
     if own != device.partition(":")[0]:
         raise Skipped(f"its default device is {own} (JAX_PLATFORMS chooses another)")
-    if own != "cpu":  # no TF32: everybody multiplies in float32
-        jax.config.update("jax_default_matmul_precision", "highest")
     return [Entrant("JAX", "jax", device, Jax)]
 
 
 class Jax:
     """The fastest that people write: data on the device, and the loop inside the jit.
 
-    `fori_loop` rather than `scan`, which needs the number of steps when it compiles: both become
-    the same loop, and take the same time (docs/LOG.md).
+    Whole blocks of steps are one `lax.scan`; what is left over of a call is a `lax.fori_loop`,
+    which compiles once for any number of steps. On a CPU both take the same time (docs/LOG.md).
     """
 
     def __init__(self, problem: Problem, batch: int, device: str) -> None:
         import jax
 
+        tf32 = problem.precision == "tf32"
+        jax.config.update("jax_default_matmul_precision", "tensorfloat32" if tf32 else "highest")
         self._inputs = jax.device_put(problem.floats)
         self._labels = jax.device_put(problem.examples.labels)
         start = jax.device_put([(w.copy(), b.copy()) for w, b in problem.start])
         zeros = jax.tree.map(np.zeros_like, start)
         self._state: Any = (start, zeros, zeros, np.float32("nan"))
         self._done = 0
-        self._loop = _loop(batch, len(problem.examples.labels) // batch)
+        self._block, self._rest = _loops(batch, len(problem.examples.labels) // batch)
 
     def run(self, steps: int) -> None:
         import jax
 
-        first, self._done = self._done, self._done + steps
-        self._state = self._loop(self._state, first, self._done, self._inputs, self._labels)
+        last = self._done + steps
+        while last - self._done >= _BLOCK:
+            self._state = self._block(self._state, self._done, self._inputs, self._labels)
+            self._done += _BLOCK
+        if last > self._done:
+            self._state = self._rest(self._state, self._done, last, self._inputs, self._labels)
+        self._done = last
         jax.block_until_ready(self._state)
 
     def loss(self) -> float:
         return float(self._state[-1])
 
 
-def _loop(batch: int, batches: int) -> Any:
-    """The compiled function (state, first step, last step, inputs, labels) -> state."""
+def _loops(batch: int, batches: int) -> tuple[Any, Any]:
+    """(state, first step, ...) -> state over a block, and (state, first, last, ...) over the rest.
+
+    Both end with inputs and labels, and are compiled at their first call.
+    """
     import jax
     from jax import lax
     from jax import numpy as jnp
@@ -75,24 +85,30 @@ def _loop(batch: int, batches: int) -> Any:
         right = jnp.take_along_axis(z, labels[:, None], axis=1)[:, 0]
         return jnp.mean(jax.nn.logsumexp(z, axis=1) - right)
 
-    def run(state: Any, first: Any, last: Any, inputs: Any, labels: Any) -> Any:
-        def step(k: Any, state: Any) -> Any:
-            layers, m, v, _ = state
-            row = k % batches * batch
-            x = lax.dynamic_slice_in_dim(inputs, row, batch)
-            loss, g = jax.value_and_grad(loss_of)(
-                layers, x, lax.dynamic_slice_in_dim(labels, row, batch)
-            )
-            m = jax.tree.map(lambda m, g: BETA1 * m + (1 - BETA1) * g, m, g)
-            v = jax.tree.map(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, v, g)
-            t = (k + 1).astype(jnp.float32)
-            c1, c2 = 1 - BETA1**t, 1 - BETA2**t
-            layers = jax.tree.map(
-                lambda p, m, v: p - LEARNING_RATE * (m / c1) / (jnp.sqrt(v / c2) + EPS),
-                layers, m, v,
-            )  # fmt: skip
-            return layers, m, v, loss
+    def step(k: Any, state: Any, inputs: Any, labels: Any) -> Any:
+        layers, m, v, _ = state
+        row = k % batches * batch
+        x = lax.dynamic_slice_in_dim(inputs, row, batch)
+        loss, g = jax.value_and_grad(loss_of)(
+            layers, x, lax.dynamic_slice_in_dim(labels, row, batch)
+        )
+        m = jax.tree.map(lambda m, g: BETA1 * m + (1 - BETA1) * g, m, g)
+        v = jax.tree.map(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, v, g)
+        t = (k + 1).astype(jnp.float32)
+        c1, c2 = 1 - BETA1**t, 1 - BETA2**t
+        layers = jax.tree.map(
+            lambda p, m, v: p - LEARNING_RATE * (m / c1) / (jnp.sqrt(v / c2) + EPS),
+            layers, m, v,
+        )  # fmt: skip
+        return layers, m, v, loss
 
-        return lax.fori_loop(first, last, step, state)
+    def block(state: Any, first: Any, inputs: Any, labels: Any) -> Any:
+        def one(state: Any, k: Any) -> Any:
+            return step(k, state, inputs, labels), None
 
-    return jax.jit(run)
+        return lax.scan(one, state, first + jnp.arange(_BLOCK))[0]
+
+    def rest(state: Any, first: Any, last: Any, inputs: Any, labels: Any) -> Any:
+        return lax.fori_loop(first, last, lambda k, s: step(k, s, inputs, labels), state)
+
+    return jax.jit(block), jax.jit(rest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain, count
 
 import numpy as np
 
@@ -12,50 +11,74 @@ from fastnn.bench.competitors import BETA1, BETA2, EPS, LEARNING_RATE, Entrant, 
 from fastnn.data.batches import Batches
 from fastnn.data.examples import Examples
 from fastnn.data.scaling import Scaling
+from fastnn.kernels import kernels_for
+from fastnn.kernels.cuda import Fused
 from fastnn.nn.model import MLP
 from fastnn.nn.optim import Adam
+from fastnn.training.scoring import Tally
+from fastnn.training.step import steps_for
 
 
-def paths(device: str) -> list[str]:
-    """The ways through a step that fastnn has on this device, as names in tables."""
-    return ["fastnn"]
+def paths(device: str, precision: str = "float32") -> dict[str, str]:
+    """The ways through a step that fastnn has on this device: name in tables -> --kernels."""
+    backend = get_backend(device)
+    kernels = kernels_for(backend, "auto", precision)
+    if not isinstance(kernels, Fused):
+        return {"fastnn": "auto"}
+    found = {"fastnn fused": "fused"}
+    if kernels.why_not_captured is None:
+        found = {"fastnn": "captured"} | found
+    if precision == "float32":  # CuPy's own products know no other
+        found["fastnn reference"] = "reference"
+    return found
 
 
-def entrants(device: str) -> list[Entrant]:
+def entrants(device: str, precision: str = "float32") -> list[Entrant]:
     """One for each path."""
-    return [Entrant(path, "fastnn", device, partial(Fastnn, path=path)) for path in paths(device)]
+    return [
+        Entrant(name, "fastnn", device, partial(Fastnn, kernels=kernels))
+        for name, kernels in paths(device, precision).items()
+    ]
 
 
 class Fastnn:
-    """Gather and scale bytes, forward, backward, Adam; nothing is read back while it runs."""
+    """Gather and scale bytes, forward, backward, tally, Adam: the trainer's own steps."""
 
-    def __init__(self, problem: Problem, batch: int, device: str, *, path: str = "fastnn") -> None:
+    def __init__(self, problem: Problem, batch: int, device: str, *, kernels: str = "auto") -> None:
         self._backend = get_backend(device)
+        chosen = kernels_for(self._backend, kernels, problem.precision)
         with self._backend.activate():
-            self._model = MLP(problem.sizes, self._backend, rng=np.random.default_rng(0))
-            for mine, common in zip(
-                self._model.layers(self._model.params), problem.start, strict=True
-            ):
+            model = MLP(problem.sizes, self._backend, rng=np.random.default_rng(0), kernels=chosen)
+            for mine, common in zip(model.layers(model.params), problem.start, strict=True):
                 for array, start in zip(mine, common, strict=True):
                     array[...] = self._backend.asarray(start)
-            self._optimizer = Adam(self._model.params, beta1=BETA1, beta2=BETA2, eps=EPS)
-            self._ws = self._model.workspace(batch)
+            optimizer = Adam(model.params, beta1=BETA1, beta2=BETA2, eps=EPS, kernels=chosen)
             inputs, labels = problem.examples
             whole = len(labels) // batch * batch
-            batches = Batches(
+            self._batches = Batches(
                 Examples(inputs[:whole], labels[:whole]),
                 batch,
                 Scaling.fit(inputs),
                 self._backend,
+                kernels=chosen,
             )
-        self._next = chain.from_iterable(batches.epoch(n) for n in count())
+            self._tally = Tally(self._backend, len(self._batches))
+            capture = {"captured": True, "fused": False}.get(kernels)
+            self._steps = steps_for(model, optimizer, self._batches, self._tally, capture=capture)
+        self._optimizer = optimizer
+        self._position = 0  # in the epoch
 
     def run(self, steps: int) -> None:
         with self._backend.activate():
             for _ in range(steps):
-                self._model.loss_and_grad(*next(self._next), self._ws)
-                self._optimizer.step(self._model.grads, LEARNING_RATE)
+                if self._position in (0, len(self._batches)):
+                    self._position = 0
+                    self._steps.open(0, 0, [LEARNING_RATE] * len(self._batches))
+                self._steps.run(self._position)
+                self._optimizer.steps += 1
+                self._position += 1
             self._backend.synchronize()
 
     def loss(self) -> float:
-        return float(self._backend.to_host(self._ws.losses).mean())
+        last = self._backend.to_host(self._tally.losses)[self._position - 1]
+        return float(last) / self._batches.batch_size

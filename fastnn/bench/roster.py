@@ -31,22 +31,26 @@ def chosen_peers(text: str) -> tuple[str, ...]:
     return tuple(name for name in PEERS if name in names)
 
 
-def devices(text: str) -> tuple[list[str], dict[str, str]]:
+def devices(text: str, precision: str = "float32") -> tuple[list[str], dict[str, str]]:
     """Devices to measure, and why the others are left out: "auto" is all that there are."""
     if text != "auto":
         return [str(get_backend(text))], {}
+    if precision != "float32":
+        return [str(get_backend("cuda"))], {"cpu": f"a CPU has no {precision}"}
     try:
         return ["cpu", str(get_backend("cuda"))], {}
     except DeviceError as error:
         return ["cpu"], {"cuda": error.problem}
 
 
-def roster(devices: Iterable[str], peers: Iterable[str]) -> tuple[list[Entrant], dict[str, str]]:
+def roster(
+    devices: Iterable[str], peers: Iterable[str], precision: str = "float32"
+) -> tuple[list[Entrant], dict[str, str]]:
     """fastnn and the floor first, then the peers, each on every device; and who was skipped."""
     found: list[Entrant] = []
     skipped: dict[str, str] = {}
     for device in devices:
-        found += ours.entrants(device) + products.entrants(device)
+        found += ours.entrants(device, precision) + products.entrants(device)
         for family in peers:
             try:
                 found += PEERS[family](device)

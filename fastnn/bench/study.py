@@ -60,7 +60,8 @@ def _at(
                 record.skipped.setdefault(entrant.key, f"from batch {batch} on: {reason}")
             else:
                 made[entrant.key] = competitor
-        wrong = disagreements(batch, {k: loss for k, loss in losses.items() if loss is not None})
+        known = {key: loss for key, loss in losses.items() if loss is not None}
+        wrong = disagreements(batch, known, problem.precision)
         steps = {key: clock.steps_in_a_round(competitor) for key, competitor in made.items()}
         times = clock.interleaved(made, steps, rounds)
     record.disagreements += wrong

@@ -23,7 +23,6 @@ from fastnn.bench.competitors import (
 def entrants(device: str) -> list[Entrant]:
     """Four ways to write the same training; the graph only where there is a GPU."""
     torch = imported("torch", "torch")
-    torch.set_float32_matmul_precision("highest")  # no TF32: everybody multiplies in float32
     kinds = {"torch": Eager, "torch DataLoader": Loader, "torch.compile": Compiled}
     if device != "cpu":
         if not torch.cuda.is_available():
@@ -38,6 +37,7 @@ class Eager:
     def __init__(self, problem: Problem, batch: int, device: str) -> None:
         import torch
 
+        torch.set_float32_matmul_precision("high" if problem.precision == "tf32" else "highest")
         self._device = torch.device(device)
         self._network = _network(problem, self._device)
         self._optimizer = torch.optim.Adam(

@@ -30,6 +30,9 @@ def bench(
         str,
         typer.Option("--peers", metavar="NAMES", help="all, none, or of numpy,torch,jax,sklearn"),
     ] = "all",
+    precision: Annotated[
+        str, typer.Option("--precision", help="of products: float32, or on a GPU tf32")
+    ] = "float32",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="rounds per batch size")] = 7,
     memory: Annotated[
         bool, typer.Option("--memory", help="peak memory too, at the middle batch size")
@@ -70,9 +73,9 @@ def bench(
         families = chosen_peers(peers)
         _check_places(save, plot or [])
         old = None if compare is None else load(compare)
-        places, skipped = devices(device or "auto")
-        record = Record(machine.facts(places), skipped=skipped)
-        entrants, absent = roster(places, families)
+        places, skipped = devices(device or "auto", precision)
+        record = Record(machine.facts(places, precision), skipped=skipped)
+        entrants, absent = roster(places, families, precision)
         record.skipped |= absent
         if old is not None:
             comparing.require_common(old, sizes, [entrant.key for entrant in entrants])
@@ -83,7 +86,8 @@ def bench(
 
         interrupted = False
         try:
-            study(record, entrants, Problem.drawn(), sizes, rounds=rounds, say=output.note)
+            problem = Problem.drawn(precision=precision)
+            study(record, entrants, problem, sizes, rounds=rounds, say=output.note)
             if memory:
                 middle = sizes[len(sizes) // 2]
                 output.note(f"peak memory at batch {middle}")

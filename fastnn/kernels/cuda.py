@@ -145,14 +145,14 @@ class Fused:
 
     def __init__(self, xp: ModuleType, products: LtProducts | PlainProducts) -> None:
         self._xp = xp
-        self._products = products
+        self.products = products
         self._noted: set[int] = set()  # masks that hold bits, by address
         self._zeros: dict[np.dtype[Any], Array] = {}
 
     @property
     def why_not_captured(self) -> str | None:
         """What keeps a step from becoming a CUDA graph, or None."""
-        return self._products.why_not_captured
+        return self.products.why_not_captured
 
     def new_mask(self, batch: int, width: int) -> Array:
         mask: Array = self._xp.zeros((batch, bytes_of_bits(width)), np.uint8)
@@ -177,7 +177,7 @@ class Fused:
         )  # fmt: skip
 
     def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array) -> None:
-        dot = self._products.dot
+        dot = self.products.dot
         if mask is None:
             if not dot(y, x, w, Epilogue.BIAS, b):
                 self._product_then_bias(y, x, w, b, relu=False)
@@ -199,7 +199,7 @@ class Fused:
         w: Array,
         mask: Array | None,
     ) -> None:
-        dot = self._products.dot
+        dot = self.products.dot
         if not dot(dw, x.T, dy, Epilogue.SUM_OF_B, db):
             dot(dw, x.T, dy)
             self._column_sums(db, dy)
@@ -276,7 +276,7 @@ class Fused:
         return self._zeros[dtype]
 
     def _product_then_bias(self, y: Array, x: Array, w: Array, b: Array, *, relu: bool) -> None:
-        self._products.dot(y, x, w)
+        self.products.dot(y, x, w)
         self._run(BIAS, b, y.shape[1], relu, y)
 
     def _column_sums(self, sums: Array, dy: Array) -> None:
