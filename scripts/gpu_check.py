@@ -96,13 +96,13 @@ class Check:
         return parity(self.backend, self.data.limited(12_800, 0))
 
     def bench(self) -> dict[str, Any]:
-        """Throughput per batch size beside torch and JAX, in both precisions."""
+        """Throughput per batch size beside torch and JAX, in both precisions, and the CPU's."""
         found = {}
-        for precision in ("float32", "tf32"):
+        for precision, sizes in (("float32", "32,128,512,2048,8192"), ("tf32", "128,2048,8192")):
             record = self.out / f"throughput-{precision}.json"
-            command = [sys.executable, "-m", "fastnn", "bench", "--device", str(self.backend)]
-            command += ["--batch-sizes", "32,128,512,2048,8192", "--precision", precision]
-            command += ["--peers", "torch,jax", "--save", str(record)]
+            command = [sys.executable, "-m", "fastnn", "bench", "--rounds", "5", "--peers"]
+            command += ["torch,jax", "--batch-sizes", sizes, "--precision", precision]
+            command += ["--save", str(record)]
             found[precision] = _verdict(_run(command))
         return {"ok": all(part["ok"] for part in found.values()), **found}
 
