@@ -82,7 +82,9 @@ class LtProducts:
         self._xp = backend.xp
         self._cuda = backend.xp.cuda
         self._handle: int = self._lt.create()
-        self._workspace: Array = backend.zeros(WORKSPACE, np.uint8)
+        self._backend = backend
+        # Made by the first product: not all who hold kernels multiply, an optimizer does not.
+        self._workspace: Array | None = None
         self._plans: dict[_Key, _Plan | None] = {}
         self._one, self._zero = np.ones(1, np.float32), np.zeros(1, np.float32)
 
@@ -126,6 +128,8 @@ class LtProducts:
 
         Some releases refuse at the call what their heuristics proposed (13.3: M or N = 1).
         """
+        if self._workspace is None:
+            self._workspace = self._backend.zeros(WORKSPACE, np.uint8)
         plan.point(vector, bits)
         first, second, result = plan.layouts
         try:

@@ -118,7 +118,7 @@ class DeviceSteps:
     @property
     def path(self) -> str:
         """Whether steps are replayed (or will be): "captured", else "fused"."""
-        return "captured" if self._capturing else "fused"
+        return "captured" if self._capturing or any(self._graphs.values()) else "fused"
 
     def open(self, epoch: int, start: int, learning_rates: Sequence[float]) -> None:
         backend = self._model.backend
