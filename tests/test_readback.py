@@ -75,8 +75,9 @@ def test_a_fused_step_allocates_nothing(gpu, choice):
     model, optimizer, batches = pieces(choice)
     trainer = Watched(model, optimizer, constant(0.01), capture=choice == "captured")
     trainer.fit(batches, epochs=3)
-    # What an epoch uploads is new memory; its steps add none, whatever their number.
-    assert [counts["allocations"] for counts in trainer.epochs_counts] == [2] * 3
+    # What an epoch uploads is new memory; its steps add none, whatever their number. The very
+    # first product makes the workspace of all.
+    assert [counts["allocations"] for counts in trainer.epochs_counts] == [3, 2, 2]
     assert [counts["plain operations"] for counts in trainer.epochs_counts] == [3] * 3
 
 
