@@ -437,3 +437,15 @@ def test_names_that_stdout_cannot_encode_are_escaped(tmp_path):
     answer = subprocess.run(predict, capture_output=True, text=True, env=environment)
     assert answer.returncode == 0, answer.stderr
     assert "bl\\xe5" in answer.stdout or "gr\\xfcn" in answer.stdout
+
+
+def test_a_warning_of_the_library_is_one_line_on_stderr(monkeypatch, capsys):
+    import warnings
+
+    from fastnn.cli import app
+
+    monkeypatch.setattr(app, "app", lambda: warnings.warn("steps are slow", stacklevel=2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        app.main()
+    assert capsys.readouterr().err == "WARNING: steps are slow\n"

@@ -293,6 +293,22 @@ def test_the_command_line_trains_on_a_gpu_and_records_how(gpu, blob_file, tmp_pa
     assert "kernels: 'quick' must be one of auto, reference, fused, captured" in refused
 
 
+def test_a_run_is_evaluated_and_predicted_with_on_either_device(gpu, blob_file, tmp_path):
+    arguments = ["--dataset", str(blob_file), "--epochs", "2", "--json", "--device", "cuda"]
+    done = events(invoke("train", *arguments, "--out", str(tmp_path / "runs")).stdout)[-1]
+    images = tmp_path / "images.npy"
+    np.save(images, blobs().train.inputs[:20])
+    scores, answers = [], []
+    for device in ("cpu", "cuda"):
+        found = invoke("evaluate", done["run"], "--json", "--device", device).stdout
+        scores.append(events(found)[-1]["accuracy"])
+        answers.append(invoke("predict", done["run"], str(images), "--device", device).stdout)
+    assert scores[0] == scores[1] == done["test_accuracy"]
+    assert [line.split(",")[:2] for line in answers[0].splitlines()] == [
+        line.split(",")[:2] for line in answers[1].splitlines()
+    ]
+
+
 def test_the_command_line_says_why_steps_are_not_captured(gpu, without_nvmath, blob_file, tmp_path):
     arguments = ["--dataset", str(blob_file), "--device", "cuda", "--epochs", "1"]
     with pytest.warns(RuntimeWarning, match="kernel by kernel"):
