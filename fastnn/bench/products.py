@@ -8,7 +8,7 @@ from itertools import pairwise
 from fastnn.backend import Array, Backend, get_backend
 from fastnn.bench.competitors import Entrant, Problem
 from fastnn.kernels import Kernels, kernels_for
-from fastnn.kernels.cuda import Fused
+from fastnn.kernels.cuda import Fused, graph_of
 
 NAME = "products alone"
 
@@ -72,11 +72,5 @@ def _fastest(
     launched()  # chooses algorithms
     if kernels.why_not_captured is not None:
         return launched
-    stream = backend.xp.cuda.get_current_stream()
-    stream.begin_capture()
-    try:
-        launched()
-    finally:
-        graph = stream.end_capture()
-    launch: Callable[[], object] = graph.launch
+    launch: Callable[[], object] = graph_of(backend.xp, launched).launch
     return launch

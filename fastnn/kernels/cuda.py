@@ -7,6 +7,9 @@ imports without CuPy: kernels are compiled at their first call and then kept by 
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from types import ModuleType
@@ -138,6 +141,21 @@ def fused_for(backend: Backend, *, must_capture: bool, precision: str) -> Fused:
     if must_capture:
         raise DeviceError(f"a captured step needs cuBLASLt; {reason}", remedy)
     return Fused(backend.xp, PlainProducts(backend.xp, f"{reason}. {remedy}"))
+
+
+def graph_of(xp: ModuleType, body: Callable[[], object]) -> Any:
+    """What `body` launches onto the current stream, as a CUDA graph; nothing of it runs.
+
+    The graph keeps no reference to memory or kernels: whoever holds it must hold them, too.
+    """
+    stream = xp.cuda.get_current_stream()
+    with _no_collection():
+        stream.begin_capture()
+        try:
+            body()
+        finally:  # a capture that was begun must be ended, also after a failure
+            graph = stream.end_capture()
+    return graph
 
 
 class Fused:
@@ -294,6 +312,18 @@ class Fused:
         self, name: str, dtype: DTypeLike, blocks: int, threads: tuple[int, ...], *args: object
     ) -> None:
         _function(self._xp, name, np.dtype(dtype).name)((blocks,), threads, args)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from destroying an older graph while one is captured."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 # Compiled once a process and never let go: a captured graph keeps no reference to its kernels.

@@ -8,10 +8,8 @@ a CUDA graph once for each size of batch and then replayed by a single call.
 
 from __future__ import annotations
 
-import gc
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +17,7 @@ import numpy as np
 from fastnn.backend import Array
 from fastnn.data.batches import Batches
 from fastnn.errors import DeviceError
-from fastnn.kernels.cuda import Fused
+from fastnn.kernels.cuda import Fused, graph_of
 from fastnn.nn.model import MLP
 from fastnn.nn.optim import Optimizer
 from fastnn.training.scoring import Tally
@@ -160,20 +158,13 @@ class DeviceSteps:
 
     def _captured(self, rows: int) -> Any:
         """The step as a graph, or None where it cannot be captured (nothing has run then)."""
-        stream = self._model.backend.xp.cuda.get_current_stream()
         try:
-            with _no_collection():
-                stream.begin_capture()
-                try:
-                    self._launch(rows)
-                finally:  # a capture that was begun must be ended, also after a failure
-                    graph = stream.end_capture()
+            return graph_of(self._model.backend.xp, lambda: self._launch(rows))
         except Exception as error:
             first = error.__context__ or error  # ending a broken capture fails once more
             self._capturing = False
             self._not_captured(f"{type(first).__name__}: {first}", error)
             return None
-        return graph
 
     def _not_captured(self, why: str, cause: Exception | None = None) -> None:
         if self._must:
@@ -185,18 +176,6 @@ class DeviceSteps:
             RuntimeWarning,
             stacklevel=2,
         )
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector from destroying an older graph while one is captured."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def steps_for(

@@ -10,7 +10,8 @@ import numpy as np
 
 from fastnn.backend import Array, Backend
 from fastnn.kernels.cublas import Epilogue, LtProducts, bytes_of_bits
-from scripts.gpu.timing import captured, elapsed_us, in_graph_us
+from fastnn.kernels.cuda import graph_of
+from scripts.gpu.timing import elapsed_us, in_graph_us
 
 SIZES = (784, 512, 256, 10)
 
@@ -124,9 +125,9 @@ def _launches(backend: Backend) -> dict[str, float]:
 
     call()
     for nodes in (10, 100, 1000):
-        graph = captured(backend, lambda n=nodes: [call() for _ in range(n)])
+        graph = graph_of(backend.xp, lambda n=nodes: [call() for _ in range(n)])
         found[f"node of {nodes}"] = elapsed_us(backend, graph.launch, 20) / nodes
-    single = captured(backend, call)
+    single = graph_of(backend.xp, call)
     for name, launch in (("host, a launch", call), ("host, a replay", single.launch)):
         began = time.perf_counter()
         for _ in range(1000):
@@ -143,7 +144,7 @@ def _capture_of_matmul(backend: Backend) -> str:
     backend.xp.dot(a, a, out=out)  # starts cuBLAS, which a capture would not like either
     backend.synchronize()
     try:
-        captured(backend, lambda: backend.xp.dot(a, a, out=out))
+        graph_of(backend.xp, lambda: backend.xp.dot(a, a, out=out))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "allowed"

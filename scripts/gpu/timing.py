@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from fastnn.backend import Backend
+from fastnn.kernels.cuda import graph_of
 
 COPIES, REPLAYS = 50, 20  # of a launch in its graph, and of the graph
 
@@ -28,16 +28,5 @@ def elapsed_us(backend: Backend, launch: Callable[[], object], repeats: int) -> 
 def in_graph_us(backend: Backend, call: Callable[[], object]) -> float:
     """Microseconds of one call as a node among copies of it in a graph."""
     call()  # compiles, chooses algorithms
-    graph = captured(backend, lambda: [call() for _ in range(COPIES)])
+    graph = graph_of(backend.xp, lambda: [call() for _ in range(COPIES)])
     return elapsed_us(backend, graph.launch, REPLAYS) / COPIES
-
-
-def captured(backend: Backend, body: Callable[[], object]) -> Any:
-    """A graph of what `body` launches."""
-    stream = backend.xp.cuda.get_current_stream()
-    stream.begin_capture()
-    try:
-        body()
-    finally:
-        graph = stream.end_capture()
-    return graph
