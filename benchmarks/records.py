@@ -14,8 +14,8 @@ RESULTS = Path(__file__).parent / "results"
 
 def facts_with_warnings() -> dict[str, Any]:
     """The facts of this machine; what may spoil the figures goes to stderr."""
-    found = facts.facts()
-    for warning in facts.warnings(found):
+    found = facts.machine_facts()
+    for warning in facts.caveats(found):
         print(f"warning: {warning}", file=sys.stderr)
     return found
 

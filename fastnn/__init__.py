@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastnn.data.examples import Examples as Examples
     from fastnn.data.scaling import Scaling as Scaling
     from fastnn.data.source import load_dataset as load_dataset
+    from fastnn.errors import CheckFailed as CheckFailed
     from fastnn.errors import CheckpointError as CheckpointError
     from fastnn.errors import ConfigError as ConfigError
     from fastnn.errors import DataError as DataError
@@ -55,8 +56,8 @@ _HOMES = {
     "data.scaling": ("Scaling",),
     "data.source": ("load_dataset",),
     "errors": (
-        "CheckpointError", "ConfigError", "DataError", "DeviceError", "FastNNError", "Interrupted",
-        "OutputError", "TrainingDiverged",
+        "CheckFailed", "CheckpointError", "ConfigError", "DataError", "DeviceError",
+        "FastNNError", "Interrupted", "OutputError", "TrainingDiverged",
     ),
     "nn.gradcheck": ("GradientCheck", "check_gradients"),
     "nn.model": ("MLP",),

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn.errors import ConfigError, DeviceError
-from fastnn.gpu import explained, usable_cupy
+from fastnn.gpu import cuda_version, explained, usable_cupy
 
 # A NumPy array, or a CuPy array that behaves like one: CuPy ships no types to tell them apart.
 Array = NDArray[Any]
@@ -125,8 +125,8 @@ class Backend:
             facts |= {
                 "gpu": properties["name"].decode(),
                 "cupy": self.xp.__version__,
-                "cuda_runtime": str(runtime.runtimeGetVersion()),
-                "cuda_driver": str(runtime.driverGetVersion()),
+                "cuda_runtime": cuda_version(runtime.runtimeGetVersion()),
+                "cuda_driver": cuda_version(runtime.driverGetVersion()),  # the newest it runs
             }
         return facts
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 
 class FastNNError(Exception):
@@ -48,14 +50,15 @@ class DeviceError(FastNNError, RuntimeError):
 
     exit_code = 4
 
-    def __init__(self, problem: str, remedy: str) -> None:
+    def __init__(self, problem: str, remedy: str, *, absent: bool = False) -> None:
         super().__init__(f"{problem}. {remedy}")
         self.problem = problem
         self.remedy = remedy
+        self.absent = absent  # there is nothing that could be broken: no CuPy, or no driver
 
-    def __reduce__(self) -> tuple[type[DeviceError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Exceptions are copied between processes by their arguments."""
-        return type(self), (self.problem, self.remedy)
+        return partial(type(self), absent=self.absent), (self.problem, self.remedy)
 
 
 class TrainingDiverged(FastNNError, FloatingPointError):

@@ -16,7 +16,8 @@ from typing import Any
 from fastnn.errors import DeviceError
 
 INSTALL = (
-    'pip install "cupy-cuda13x[ctk]" (driver 580 or newer), or "cupy-cuda12x[ctk]" for an older one'
+    'pip install "cupy-cuda13x[ctk]" nvmath-python (driver 580 or newer; for an older one '
+    '"cupy-cuda12x[ctk]")'
 )
 
 # Builds that all provide the module `cupy`.
@@ -41,6 +42,7 @@ def usable_cupy(index: int) -> ModuleType:
         raise DeviceError(
             "CuPy is installed but this machine has no NVIDIA driver",
             "Install the driver (nvidia-smi must list the GPU), or use --device cpu",
+            absent=True,
         )
     if count == 0:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -111,15 +113,16 @@ def _cannot_compute(error: Exception, index: int | None) -> DeviceError:
     kind, text = type(error).__name__, str(error).strip().splitlines()
     first = text[0] if text else kind
     where = "the GPU" if index is None else f"the GPU cuda:{index}"
-    missing = ""
-    if kind == "DynamicLibNotFoundError" or "nvrtc" in first.lower():
-        missing = ": the CUDA compiler library NVRTC is missing"
-    elif "header" in first.lower():
-        missing = ": the CUDA headers are missing"
-    return DeviceError(
-        f"{where} is there but cannot compute{missing} ({kind}: {first})",
-        f"Install CuPy with its CUDA libraries: {INSTALL}",
-    )
+    lower = first.lower()
+    reason, remedy = "", f"Install CuPy with its CUDA libraries: {INSTALL}"
+    if kind == "DynamicLibNotFoundError" or "libnvrtc" in lower:
+        reason = ": the CUDA compiler library NVRTC is missing"
+    elif "header" in lower:
+        reason = ": the CUDA headers are missing"
+    elif "arch" in lower:
+        reason = ": the CUDA compiler is older than this GPU"
+        remedy = f"Update CuPy and its CUDA libraries: {INSTALL}"
+    return DeviceError(f"{where} is there but cannot compute{reason} ({kind}: {first})", remedy)
 
 
 def _refuse_two_wheels() -> None:
@@ -152,8 +155,8 @@ def _driver_and_count(runtime: Any) -> tuple[int, int]:
         if driver and "InsufficientDriver" in str(error):
             built = int(runtime.runtimeGetVersion())
             raise DeviceError(
-                f"the NVIDIA driver is too old: it supports CUDA {_version(driver)}, and the "
-                f"installed CuPy needs CUDA {_version(built)}",
+                f"the NVIDIA driver is too old: it supports CUDA {cuda_version(driver)}, and the "
+                f"installed CuPy needs CUDA {cuda_version(built)}",
                 "Update the driver (580 or newer for CUDA 13), or install the older build: "
                 'pip uninstall cupy-cuda13x, then pip install "cupy-cuda12x[ctk]"',
             ) from error
@@ -163,7 +166,7 @@ def _driver_and_count(runtime: Any) -> tuple[int, int]:
         ) from error
 
 
-def _version(number: int) -> str:
+def cuda_version(number: int) -> str:
     """CUDA's 12040 as "12.4"."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
@@ -175,7 +178,7 @@ def _import_cupy() -> ModuleType:
     except Exception as error:  # a broken wheel may raise anything
         cause = error
     if isinstance(cause, ModuleNotFoundError) and cause.name == "cupy":
-        raise DeviceError("CuPy is not installed", f"Install it with: {INSTALL}")
+        raise DeviceError("CuPy is not installed", f"Install it with: {INSTALL}", absent=True)
     if isinstance(cause, OSError) and not isinstance(cause, ImportError) and cause.filename:
         raise DeviceError(
             f"CuPy cannot use its folder of compiled kernels, {cause.filename} ({cause.strerror})",

@@ -1,6 +1,7 @@
 """`fastnn bench`: what it prints, refuses before it measures, writes and returns."""
 
 import json
+import signal
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from fastnn.bench import roster, study, timing
 from fastnn.bench.competitors import Problem
 from fastnn.bench.record import load
+from fastnn.errors import DeviceError
 from tests.bench_doubles import World, figure, record, small_problem
 from tests.test_cli import events, invoke
 
@@ -145,22 +147,37 @@ def test_a_missing_matplotlib_is_found_before_anything_is_measured(
     assert "pip install matplotlib" in result.stderr
 
 
-def test_an_interrupt_prints_and_writes_what_was_measured(quick, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        (lambda: signal.raise_signal(signal.SIGINT), 130),
+        (lambda: signal.raise_signal(signal.SIGTERM), 143),
+        (lambda: (_ for _ in ()).throw(DeviceError("the GPU is gone", "Look for it")), 4),
+    ],
+    ids=["ctrl-c", "sigterm", "device"],
+)
+def test_whatever_ends_it_what_was_measured_is_kept(quick, tmp_path, monkeypatch, ending, code):
     from fastnn.cli import output
 
     note = output.note
 
-    def interrupt(text, *args, **kwargs):
+    def end(text, *args, **kwargs):
         if text.startswith("batch 64"):
-            raise KeyboardInterrupt
+            list(ending() or ())
         note(text, *args, **kwargs)
 
-    monkeypatch.setattr(output, "note", interrupt)
+    monkeypatch.setattr(output, "note", end)
     save = tmp_path / "r.json"
     result = invoke(
         "bench", "--batch-sizes", "32,64", "--rounds", "2", "--peers", "none", "--save", save,
-        code=130,
+        code=code,
     )  # fmt: skip
     assert "fastnn" in result.stdout
     assert list(json.loads(save.read_text())["batches"]) == ["32"]
-    assert f"1 batch sizes measured, written to {save}" in result.stderr
+    assert f"written: {save}" in result.stderr
+    assert ("1 batch size was measured until then" in result.stderr) is (code != 4)
+
+
+def test_an_unknown_precision_is_refused_before_anything_else(forbidden):
+    text = invoke("bench", *QUICK, "--precision", "fp8", code=2).stderr
+    assert "precision: 'fp8' is not one of float32, tf32" in text

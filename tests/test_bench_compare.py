@@ -47,6 +47,18 @@ def test_only_fastnn_can_fail_the_gate_and_only_beyond_the_limit():
         found.check(0.05)
 
 
+def test_the_gate_does_not_pass_what_was_not_measured_again():
+    """A GPU's path that is gone, say because the step can no longer be captured."""
+    floor = figure(50.0, family="floor")
+    old = record({32: {"fastnn": figure(100.0), "fastnn (cuda)": figure(9.0), "products": floor}})
+    new = record({32: {"fastnn": figure(100.0), "products": floor}})
+    with pytest.raises(CheckFailed, match=r"not measured again: fastnn \(cuda\) at batch 32"):
+        compare(old, new).check(0.1)
+    with pytest.raises(CheckFailed, match="no path of fastnn is in both"):
+        compare(record({32: {"products": floor}}), new).check(0.1)
+    compare(record({32: {"fastnn": figure(100.0)}, 64: {"fastnn": figure(1.0)}}), new).check(0.1)
+
+
 def test_nothing_in_common_is_an_error():
     old = record({32: {"fastnn": figure(100.0)}})
     require_common(old, [32, 64], ["fastnn"])

@@ -10,7 +10,7 @@ import pytest
 
 from fastnn.bench import memory
 from fastnn.bench.competitors import Entrant, Skipped, imported
-from fastnn.bench.facts import caption, facts, warnings
+from fastnn.bench.facts import caption, caveats, machine_facts
 from fastnn.bench.ours import Fastnn
 from fastnn.bench.record import AGREE_AFTER, AGREE_WITHIN
 from fastnn.bench.roster import PEERS, chosen_peers, devices, roster
@@ -128,26 +128,30 @@ def test_names_tell_the_device():
 
 def test_facts_name_machine_versions_and_overrides(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    found = facts()
+    found = machine_facts()
     assert set(found) >= {
         "date", "fastnn", "commit", "processor", "cores", "numpy", "blas", "blas_architecture",
         "blas_threads", "precision", "peers", "python", "device",
     }  # fmt: skip
     assert found["overrides"]["OPENBLAS_CORETYPE"] == "Haswell"
-    assert "OPENBLAS_CORETYPE=Haswell" in warnings(found | {"load_before": 0.0})[0]
+    assert "OPENBLAS_CORETYPE=Haswell" in caveats(found | {"load_before": 0.0})[0]
     busy = {"overrides": {}, "load_before": 3.0, "cores": "2"}
-    assert "busy during the last minute" in warnings(busy)[0]
-    assert warnings(busy | {"load_before": 0.1}) == []
+    assert "busy during the last minute" in caveats(busy)[0]
+    assert caveats(busy | {"load_before": 0.1}) == []
     assert found["processor"] in caption(found)
-    gpu = found | {"gpu": "H200", "cuda_driver": "13000", "cupy": "14.2"}
-    assert "H200, CUDA 13000, CuPy 14.2" in caption(gpu)
+    gpu = found | {"gpu": "H200", "cuda_runtime": "13.0", "cupy": "14.2", "precision": "tf32"}
+    assert "H200, CuPy 14.2 with CUDA 13.0" in caption(gpu)
+    assert caption(gpu).endswith("products in tf32.")
 
 
 def test_memory_of_a_child_process_is_plausible():
     (entrant, *_), _ = roster(["cpu"], [])
-    (mebibytes,) = memory.peak_memory([entrant], 128).values()
+    (mebibytes,) = memory.peak_memory([entrant], 128, "float32").values()
     assert 5 < mebibytes < 200  # five vectors of 2 MiB, and a batch's activations
 
 
-def test_a_child_that_fails_is_left_out():
-    assert memory.peak_memory([Entrant("nobody", "torch", "cpu", Fastnn)], 32) == {}
+def test_a_child_that_fails_is_left_out_with_its_reason():
+    said = []
+    nobody = Entrant("nobody", "numpy", "cpu", Fastnn)
+    assert memory.peak_memory([nobody], 32, "float32", say=said.append) == {}
+    assert said == ["nobody: memory not measured: StopIteration"]

@@ -12,12 +12,8 @@ from fastnn.bench.competitors import Problem
 from fastnn.bench.record import disagreements
 from fastnn.bench.roster import devices
 from fastnn.errors import DeviceError
-from tests.conftest import blobs
+from tests.bench_doubles import small_problem
 from tests.test_cli import invoke
-
-
-def small(precision="float32"):
-    return Problem(blobs().train, (12, 16, 3), precision)
 
 
 def test_every_path_of_the_device_takes_part(gpu, monkeypatch):
@@ -32,9 +28,9 @@ def test_every_path_of_the_device_takes_part(gpu, monkeypatch):
 @pytest.mark.parametrize("precision", ["float32", "tf32"])
 def test_all_paths_have_the_loss_of_the_cpu(gpu, precision, steps):
     (cpu,) = ours.entrants("cpu")
-    competitors = {"cpu": cpu.make(small(), 32, "cpu")}
+    competitors = {"cpu": cpu.make(small_problem(), 32, "cpu")}
     for entrant in ours.entrants("cuda", precision):
-        competitors[entrant.key] = entrant.make(small(precision), 32, "cuda")
+        competitors[entrant.key] = entrant.make(small_problem(precision), 32, "cuda")
     for competitor in competitors.values():
         competitor.run(steps)
     losses = {name: competitor.loss() for name, competitor in competitors.items()}
@@ -44,12 +40,12 @@ def test_all_paths_have_the_loss_of_the_cpu(gpu, precision, steps):
 
 def test_the_floor_is_a_graph_where_steps_are(gpu, monkeypatch):
     (floor,) = products.entrants("cuda")
-    competitor = floor.make(small(), 32, "cuda")
+    competitor = floor.make(small_problem(), 32, "cuda")
     gpu.counts.clear()
     competitor.run(7)
     assert gpu.counts["replays"] == 7
     monkeypatch.setitem(sys.modules, "nvmath.bindings.cublasLt", None)
-    competitor = floor.make(small(), 32, "cuda")
+    competitor = floor.make(small_problem(), 32, "cuda")
     gpu.counts.clear()
     competitor.run(7)
     assert gpu.counts["dot"] == 7 * 5
@@ -65,7 +61,7 @@ def test_tf32_leaves_the_cpu_out_or_needs_a_gpu(gpu, monkeypatch):
 
 
 def test_the_command_measures_both_devices_and_names_the_crossing(gpu, monkeypatch, tmp_path):
-    monkeypatch.setattr(Problem, "drawn", lambda precision: small(precision))
+    monkeypatch.setattr(Problem, "drawn", lambda precision: small_problem(precision))
     record = tmp_path / "record.json"
     arguments = ["--batch-sizes", "16,32", "--rounds", "1", "--peers", "none"]
     text = invoke("bench", *arguments, "--save", str(record)).stdout

@@ -8,7 +8,7 @@ from fastnn.bench.competitors import Entrant, Skipped
 from fastnn.bench.record import Figure, Record, disagreements, load
 from fastnn.bench.study import study
 from fastnn.errors import DataError
-from tests.bench_doubles import FACTS, World, figure, record, small_problem
+from tests.bench_doubles import FACTS, Made, World, figure, record, small_problem
 
 
 def run(world, entrants, batches=(32,), **settings):
@@ -67,6 +67,31 @@ def test_a_peer_that_cannot_take_part_is_a_line_with_its_reason(error):
     assert list(found.batches[32]) == ["a"]
     assert str(error).partition("\n")[0] in found.skipped["peer"]
     assert "0x0" not in found.skipped["peer"]
+
+
+@pytest.mark.parametrize("fails_after", [5, 6, 40])
+def test_a_peer_that_fails_later_loses_only_itself(fails_after):
+    """After its loss was taken: while the round is sized, or in a round."""
+    world = World()
+
+    class Weak(Made):
+        done = 0
+
+        def run(self, steps):
+            self.done += steps
+            if self.done > fails_after:
+                raise MemoryError("no more")
+            super().run(steps)
+
+    def make(problem, batch, device):
+        return Weak(world, "peer")
+
+    entrants = [world.entrant("a"), Entrant("peer", "torch", "cpu", make)]
+    found = run(world, entrants, batches=(32, 64))
+    assert [list(batch) for batch in found.batches.values()] == [["a"], ["a"]]
+    assert found.skipped["peer"] == (
+        "at batch 32: MemoryError: no more; at batch 64: MemoryError: no more"
+    )
 
 
 def test_an_error_of_fastnn_itself_is_not_skipped():

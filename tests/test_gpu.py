@@ -188,7 +188,12 @@ class CompileException(Exception):
         (CUDADriverError("CUDA_ERROR_OUT_OF_MEMORY: x"), "out of memory", "--batch-size"),
         (CUDADriverError("CUDA_ERROR_INVALID_VALUE: unknown"), "refused a call", "reference"),
         (CUDARuntimeError("cudaErrorInvalidValue: x"), "refused a call", "--kernels reference"),
-        (CompileException("nvrtc: no such header"), "cannot compute", "[ctk]"),
+        (CompileException("cannot open header x"), "headers are missing (Compile", "[ctk]"),
+        (
+            CompileException("nvrtc: error: invalid value for --gpu-architecture (-arch)"),
+            "the CUDA compiler is older than this GPU (CompileException: nvrtc",
+            "Update CuPy",
+        ),
     ],
 )
 def test_errors_in_the_middle_of_work_are_explained(error, problem, remedy):

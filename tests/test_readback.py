@@ -51,7 +51,7 @@ class Watched(Trainer):
 def test_an_epoch_reads_nothing_back(gpu, choice, make):
     """Two transfers an epoch, both to the device: the order of the examples and the rates."""
     model, optimizer, batches = pieces(choice, make)
-    trainer = Watched(model, optimizer, constant(0.01), capture=choice == "captured")
+    trainer = Watched(model, optimizer, constant(0.01), kernels=choice)
     before = gpu.asnumpy(model.params.vector)
     trainer.fit(batches, epochs=4)
     assert [counts["transfers"] for counts in trainer.epochs_counts] == [2] * 4
@@ -73,7 +73,7 @@ def test_a_stray_look_at_the_loss_is_caught(gpu, monkeypatch):
 @pytest.mark.parametrize("choice", ["fused", "captured"])
 def test_a_fused_step_allocates_nothing(gpu, choice):
     model, optimizer, batches = pieces(choice)
-    trainer = Watched(model, optimizer, constant(0.01), capture=choice == "captured")
+    trainer = Watched(model, optimizer, constant(0.01), kernels=choice)
     trainer.fit(batches, epochs=3)
     # What an epoch uploads is new memory; its steps add none, whatever their number. The very
     # first product makes the workspace of all.

@@ -43,10 +43,18 @@ class Comparison:
     changes: list[Change]
     left_out: list[str]
     caveats: list[str]
+    gone: list[str]  # paths of fastnn that the old record has at a batch size measured anew
 
     def check(self, limit: float) -> None:
-        """CheckFailed where a path of fastnn became slower by more than `limit`, a share."""
-        slower = [c for c in self.changes if c.family == "fastnn" and c.ratio > 1 + limit]
+        """CheckFailed where a path of fastnn is slower by more than `limit`, a share, or gone."""
+        ours = [change for change in self.changes if change.family == "fastnn"]
+        if self.gone or not ours:
+            missing = "; ".join(self.gone) or "no path of fastnn is in both records"
+            raise CheckFailed(
+                f"--fail-if cannot judge what was not measured again: {missing}. If that is meant, "
+                "make a new record with --save"
+            )
+        slower = [change for change in ours if change.ratio > 1 + limit]
         if slower:
             worst = "; ".join(map(str, sorted(slower, key=lambda c: -c.ratio)[:5]))
             more = f"; and {len(slower) - 5} more" if len(slower) > 5 else ""
@@ -104,4 +112,11 @@ def compare(old: Record, new: Record) -> Comparison:
         for key in _DECISIVE
         if old.facts.get(key) != new.facts.get(key)
     ]
-    return Comparison(changes, left_out, caveats)
+    gone = [
+        f"{name} at batch {batch}"
+        for batch, found in old.batches.items()
+        if batch in new.batches
+        for name, figure in found.items()
+        if figure.family == "fastnn" and name not in new.batches[batch]
+    ]
+    return Comparison(changes, left_out, caveats, gone)

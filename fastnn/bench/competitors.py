@@ -1,8 +1,9 @@
 """What a competitor is, and what all of them share: data, order, start, loss and optimizer.
 
-Every competitor trains the same network in float32 with softmax, cross-entropy and Adam. Batch k is
-rows k*B to (k+1)*B of the examples, full batches only, and again from the front after the last one.
-Shuffling is left out for all alike: it is no different work, but would differ between libraries.
+Every competitor trains the same network, kept in float32, with softmax, cross-entropy and Adam.
+Batch k is rows k*B to (k+1)*B of the examples, full batches only, and again from the front after
+the last one. Shuffling is left out for all alike: it is no different work, but would differ between
+libraries.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ class Problem:
     precision: str = "float32"  # of matrix products; tf32 on a GPU only
 
     @classmethod
-    def drawn(cls, count: int = EXAMPLES, precision: str = "float32") -> Problem:
+    def drawn(cls, precision: str = "float32") -> Problem:
         """The default network on drawn garments."""
-        images, labels = draw(min(count, _DRAWN), split="train")
-        rows = np.arange(count) % len(labels)
+        images, labels = draw(_DRAWN, split="train")
+        rows = np.arange(EXAMPLES) % _DRAWN
         return cls(Examples(images[rows], labels[rows]), precision=precision)
 
     @cached_property

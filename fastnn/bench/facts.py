@@ -21,7 +21,7 @@ _OVERRIDES = ("OPENBLAS", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "NPY_", "XLA
               "TORCH", "CUPY_", "NVIDIA_TF32", "CUDA_VISIBLE")  # fmt: skip
 
 
-def facts(devices: Iterable[str] = ("cpu",), precision: str = "float32") -> dict[str, Any]:
+def machine_facts(devices: Iterable[str] = ("cpu",), precision: str = "float32") -> dict[str, Any]:
     """Everything a reader needs to judge or repeat a measurement made on these devices."""
     found: dict[str, Any] = {
         "date": date.today().isoformat(),
@@ -41,7 +41,7 @@ def facts(devices: Iterable[str] = ("cpu",), precision: str = "float32") -> dict
     return found
 
 
-def warnings(facts: Mapping[str, Any]) -> list[str]:
+def caveats(facts: Mapping[str, Any]) -> list[str]:
     """What may spoil the figures, for whoever has forgotten it or does not know."""
     found = []
     if facts["overrides"]:
@@ -60,7 +60,7 @@ def caption(facts: Mapping[str, Any]) -> str:
     """Machine and versions in a sentence, for under a table or a picture."""
     parts = [f"{facts['processor']}, {facts['cores']} cores"]
     if "gpu" in facts:
-        parts.append(f"{facts['gpu']}, CUDA {facts['cuda_driver']}, CuPy {facts['cupy']}")
+        parts.append(f"{facts['gpu']}, CuPy {facts['cupy']} with CUDA {facts['cuda_runtime']}")
     parts += [
         f"fastnn {facts['fastnn']}",
         f"NumPy {facts['numpy']} with {facts['blas']} ({facts['blas_architecture']} kernels, "
@@ -73,6 +73,7 @@ def caption(facts: Mapping[str, Any]) -> str:
         if package in facts["peers"]
     ]
     parts.append(f"Python {facts['python']}")
+    parts.append(f"products in {facts['precision']}")
     return f"Measured on {facts['date']}: {', '.join(parts)}."
 
 

@@ -1,6 +1,6 @@
 """Peak memory of one competitor, measured in a process of its own.
 
-    python -m fastnn.bench.memory NAME BATCH DEVICE     prints mebibytes
+    python -m fastnn.bench.memory NAME FAMILY BATCH DEVICE PRECISION     prints mebibytes
 
 On a CPU it is the peak of resident memory while the competitor is made and takes its steps, minus
 what the process held before that, with libraries imported and the bytes of the examples in memory:
@@ -11,36 +11,44 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from fastnn.bench import ours
 from fastnn.bench.competitors import Entrant, Problem, Skipped
-from fastnn.bench.roster import PEERS, roster
+from fastnn.bench.roster import PEERS
 
 _STEPS = 5
 
 
-def peak_memory(entrants: Iterable[Entrant], batch: int) -> dict[str, float]:
-    """Mebibytes by competitor; those whose process fails are left out."""
+def peak_memory(
+    entrants: Iterable[Entrant], batch: int, precision: str, *, say: Callable[[str], None] = print
+) -> dict[str, float]:
+    """Mebibytes by competitor; of those whose process fails `say` tells the reason."""
     found = {}
     for entrant in entrants:
         if entrant.family == "floor":
             continue
-        command = [sys.executable, "-m", __name__, entrant.key, str(batch), entrant.device]
+        arguments = [entrant.key, entrant.family, str(batch), entrant.device, precision]
+        command = [sys.executable, "-m", __name__, *arguments]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode == 0:
             found[entrant.key] = float(answer.stdout.split()[-1])
+        else:
+            last = (answer.stderr.strip().splitlines() or ["no message"])[-1]
+            say(f"{entrant.key}: memory not measured: {last}")
     return found
 
 
-def main(key: str, batch: int, device: str) -> None:
+def main(key: str, family: str, batch: int, device: str, precision: str) -> None:
     """Print the peak of this process."""
     occupied = 0.0 if device == "cpu" else _occupied(device)
-    problem = Problem.drawn()
+    problem = Problem.drawn(precision)
     _ = problem.start
-    entrants, _ = roster([device], PEERS)
-    entrant = next(entrant for entrant in entrants if entrant.key == key)
+    # Nobody else's library may start on the device: its context would be counted, too.
+    makers = ours.entrants(device, precision) if family == "fastnn" else PEERS[family](device)
+    entrant = next(entrant for entrant in makers if entrant.key == key)
     before = _forget_peak()
     try:
         competitor = entrant.make(problem, batch, device)
@@ -78,4 +86,4 @@ def _occupied(device: str) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

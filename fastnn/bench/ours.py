@@ -63,8 +63,7 @@ class Fastnn:
                 kernels=chosen,
             )
             self._tally = Tally(self._backend, len(self._batches))
-            capture = {"captured": True, "fused": False}.get(kernels)
-            self._steps = steps_for(model, optimizer, self._batches, self._tally, capture=capture)
+            self._steps = steps_for(model, optimizer, self._batches, self._tally, kernels)
         self._optimizer = optimizer
         self._position = 0  # in the epoch
 

@@ -132,7 +132,7 @@ def figure(record: Record) -> Any:
     return paper
 
 
-_HOW = "784-512-256-10, Adam, float32. Medians and quartiles of interleaved rounds."
+_HOW = "784-512-256-10, Adam. Medians and quartiles of interleaved rounds."
 
 
 def _frame(axes: Any, drawn: list[Line]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import ceil
 
@@ -45,13 +46,22 @@ class Clock:
             steps *= 8
 
     def interleaved(
-        self, competitors: Mapping[str, Competitor], steps: Mapping[str, int], rounds: int
+        self,
+        competitors: Mapping[str, Competitor],
+        steps: Mapping[str, int],
+        rounds: int,
+        guard: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
     ) -> dict[str, list[float]]:
-        """Seconds a step, one figure a round; each round begins with the next competitor."""
+        """Seconds a step, one figure a round; each round begins with the next competitor.
+
+        `guard(name)` surrounds each turn; whose turn it ends with an error is left out.
+        """
         names = list(competitors)
         times: dict[str, list[float]] = {name: [] for name in names}
-        for first in range(rounds):
-            shift = first % len(names)
+        for done in range(rounds):
+            shift = done % len(names)
             for name in names[shift:] + names[:shift]:
-                times[name].append(self.turn(competitors[name], steps[name]))
-        return times
+                if len(times[name]) == done:  # no turn of its has failed
+                    with guard(name):
+                        times[name].append(self.turn(competitors[name], steps[name]))
+        return {name: found for name, found in times.items() if len(found) == rounds}

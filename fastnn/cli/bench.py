@@ -14,9 +14,11 @@ import typer
 from fastnn.cli import output
 from fastnn.cli.options import Device, Json
 from fastnn.errors import CheckFailed, ConfigError, Interrupted, OutputError
+from fastnn.training.config import PRECISIONS
 
 if TYPE_CHECKING:
     from fastnn.bench.compare import Comparison
+    from fastnn.bench.competitors import Entrant, Problem
     from fastnn.bench.record import Record
 
 
@@ -58,52 +60,88 @@ def bench(
     """Measure training throughput per batch size, beside every peer that is installed."""
     with output.exit_codes(as_json=json):
         from fastnn.bench import compare as comparing
-        from fastnn.bench import facts as machine
         from fastnn.bench.competitors import Problem
-        from fastnn.bench.memory import peak_memory
-        from fastnn.bench.record import Record, load
+        from fastnn.bench.record import load
         from fastnn.bench.roster import chosen_peers, devices, roster
-        from fastnn.bench.study import study
 
         # All that can be refused is refused now: a measurement takes minutes.
         if fail_if is not None and compare is None:
             raise ConfigError("--fail-if needs --compare OLD.json to know what was fast enough")
         limit = None if fail_if is None else comparing.limit_of(fail_if)
-        sizes = _sizes(batch_sizes)
-        families = chosen_peers(peers)
+        sizes, families = _sizes(batch_sizes), chosen_peers(peers)
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
         _check_places(save, plot or [])
         old = None if compare is None else load(compare)
         places, skipped = devices(device or "auto", precision)
-        record = Record(machine.facts(places, precision), skipped=skipped)
         entrants, absent = roster(places, families, precision)
-        record.skipped |= absent
         if old is not None:
-            comparing.require_common(old, sizes, [entrant.key for entrant in entrants])
-        for warning in machine.warnings(record.facts):
-            output.warn(warning)
-        for name, reason in record.skipped.items():
-            output.note(f"{name}: not measured: {reason}")
+            judged = [e.key for e in entrants if limit is None or e.family == "fastnn"]
+            comparing.require_common(old, sizes, judged)
 
-        interrupted = False
+        record = _new_record(places, precision, skipped | absent)
+        problem = Problem.drawn(precision=precision)
         try:
-            problem = Problem.drawn(precision=precision)
-            study(record, entrants, problem, sizes, rounds=rounds, say=output.note)
-            if memory:
-                middle = sizes[len(sizes) // 2]
-                output.note(f"peak memory at batch {middle}")
-                found = peak_memory(entrants, middle)
-                record.memory = {"batch": middle, "mebibytes": found}
-        except KeyboardInterrupt:
-            interrupted = True
-        comparison = None if old is None else comparing.compare(old, record)
-        (_emit if json else _print)(record, comparison)
-        kept = _write(record, save, plot or [])
-        if interrupted:
-            raise Interrupted(signal.SIGINT, f"{len(record.batches)} batch sizes measured{kept}")
+            _measure(record, entrants, problem, sizes, rounds, memory)
+        finally:  # whatever ended it, what was measured is shown and kept
+            comparison = None if old is None else comparing.compare(old, record)
+            if record.batches:
+                (_emit if json else _print)(record, comparison)
+                _write(record, save, plot or [])
         if record.disagreements:
             raise CheckFailed("losses disagree. " + "; ".join(record.disagreements))
         if comparison is not None and limit is not None:
             comparison.check(limit)
+
+
+def _new_record(places: Sequence[str], precision: str, skipped: dict[str, str]) -> Record:
+    """A record of this machine; what may spoil the figures, and who is missing, go to stderr."""
+    from fastnn.bench.facts import caveats, machine_facts
+    from fastnn.bench.record import Record
+
+    record = Record(machine_facts(places, precision), skipped=skipped)
+    for warning in caveats(record.facts):
+        output.warn(warning)
+    for name, reason in record.skipped.items():
+        output.note(f"{name}: not measured: {reason}")
+    return record
+
+
+def _measure(
+    record: Record,
+    entrants: Sequence[Entrant],
+    problem: Problem,
+    sizes: Sequence[int],
+    rounds: int,
+    memory: bool,
+) -> None:
+    """Fill the record; SIGINT and SIGTERM become `Interrupted`."""
+    from fastnn.bench.memory import peak_memory
+    from fastnn.bench.study import study
+
+    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        study(record, entrants, problem, sizes, rounds=rounds, say=output.note)
+        if memory:
+            middle = sizes[len(sizes) // 2]
+            output.note(f"peak memory at batch {middle}")
+            found = peak_memory(entrants, middle, problem.precision, say=output.note)
+            record.memory = {"batch": middle, "mebibytes": found}
+    except (KeyboardInterrupt, _Terminated) as error:
+        number = signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT
+        done = len(record.batches)
+        sizes_done = "1 batch size was" if done == 1 else f"{done} batch sizes were"
+        raise Interrupted(number, f"{sizes_done} measured until then") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived: no `except Exception` of a library may swallow it."""
+
+
+def _raise_terminated(number: int, frame: object) -> None:
+    raise _Terminated
 
 
 def _sizes(text: str | None) -> list[int]:
@@ -154,13 +192,11 @@ def _try(path: Path) -> None:
             probe.unlink(missing_ok=True)
 
 
-def _write(record: Record, save: Path | None, plots: Sequence[Path]) -> str:
-    """Write what was asked for; returns where it lies, as the end of a sentence."""
+def _write(record: Record, save: Path | None, plots: Sequence[Path]) -> None:
+    """Write what was asked for."""
     from fastnn.bench.plot import render, suffix_of
     from fastnn.training.checkpoint import write_atomically
 
-    if not record.batches:
-        return ""
     if save is not None:
         write_atomically(save, record.to_json().encode())
     for path in plots:
@@ -168,7 +204,6 @@ def _write(record: Record, save: Path | None, plots: Sequence[Path]) -> str:
     written = [str(path) for path in [*([save] if save else []), *plots]]
     if written:
         output.note(f"written: {', '.join(written)}", wrap=False)
-    return f", written to {', '.join(written)}" if written else ""
 
 
 def _print(record: Record, comparison: Comparison | None) -> None:
@@ -176,8 +211,6 @@ def _print(record: Record, comparison: Comparison | None) -> None:
     from fastnn.bench.facts import caption
     from fastnn.bench.table import throughput_table
 
-    if not record.batches:
-        return
     print("Examples a second: median, and half the inter-quartile range\n")
     print(throughput_table(record, width=shutil.get_terminal_size((100, 24)).columns))
     if sentence := crossover(record):

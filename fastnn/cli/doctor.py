@@ -116,16 +116,14 @@ def _gpu() -> Iterator[Finding]:
         backend = get_backend("cuda")
         facts, kernels = backend.describe(), kernels_for(backend)
     except DeviceError as error:
-        # A CuPy that is installed but does not work is somebody's plan that failed.
-        absent = ("CuPy is not installed", "no NVIDIA driver")
-        expected = not any(phrase in error.problem for phrase in absent)
-        yield Finding("gpu", "broken" if expected else "missing", str(error))
+        # What is there but does not work is somebody's plan that failed.
+        yield Finding("gpu", "missing" if error.absent else "broken", str(error))
         return
     yield Finding(
         "gpu",
         "ok",
-        f"{facts['gpu']}, CuPy {facts['cupy']}, CUDA {facts['cuda_runtime']}, "
-        f"driver {facts['cuda_driver']}",
+        f"{facts['gpu']}, CuPy {facts['cupy']} with CUDA {facts['cuda_runtime']}, "
+        f"driver for CUDA {facts['cuda_driver']}",
     )
     why = kernels.why_not_captured if isinstance(kernels, Fused) else None
     if why is None:

@@ -25,7 +25,7 @@ class Events(Callback):
             "dataset": self._data.name,
             "device": str(model.backend),
             "reason": model.backend.reason,
-            "kernels": None if trainer.steps is None else trainer.steps.path,
+            "kernels": trainer.path,
             "sizes": list(model.sizes),
             "parameters": model.params.count,
             "epochs": trainer.epochs,

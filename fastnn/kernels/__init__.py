@@ -118,9 +118,14 @@ def kernels_for(backend: Backend, choice: str = "auto", precision: str = "float3
         raise ConfigError(f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
     if backend.name == "cpu":
         if choice in ("fused", "captured"):
-            raise ConfigError(f"kernels: {choice!r} needs a GPU; a CPU has auto and reference")
+            raise ConfigError(
+                f"kernels: {choice!r} needs a GPU; on a CPU use --kernels auto or reference"
+            )
         if precision != "float32":
-            raise ConfigError(f"precision: {precision!r} needs an NVIDIA GPU (tensor cores)")
+            raise ConfigError(
+                f"precision: {precision!r} needs an NVIDIA GPU (tensor cores); on a CPU use "
+                "--precision float32"
+            )
         return Reference(backend.xp)
     if choice == "reference":
         if precision != "float32":

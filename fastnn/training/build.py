@@ -61,7 +61,7 @@ def build(
         monitored=monitored,
         patience=config.patience,
         save_every=config.save_every,
-        capture={"captured": True, "fused": False}.get(config.kernels),
+        kernels=config.kernels,
     )
     valid_batches = None
     if valid is not None:

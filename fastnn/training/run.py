@@ -230,7 +230,7 @@ def _result(config: TrainConfig, data: Dataset, parts: Parts, folder: RunFolder 
         seconds=seconds,
         folder=None if folder is None else folder.path,
         device=str(classifier.model.backend),
-        kernels="none" if trainer.steps is None else trainer.steps.path,
+        kernels=trainer.path,
         precision=config.precision,
     )
     if not isfinite(result.train.loss):

@@ -1,9 +1,9 @@
-"""One training step, three ways to run it: called, driven from the device, or replayed.
+"""One training step, three ways to run it: called by the host, launched from a list, or replayed.
 
 `HostSteps` is the plain form, on any device: the host cuts the epoch's order into batches and picks
 each step's rates. In `DeviceSteps` order and rates of the whole epoch lie on the GPU, and a counter
-there picks a step's share of them; so every step is the same list of launches, which is captured as
-a CUDA graph once for each size of batch and then replayed by a single call.
+there picks a step's share of them; so every step is the same list of launches, which may be
+captured as a CUDA graph, once for each size of batch, and then replayed by a single call.
 """
 
 from __future__ import annotations
@@ -179,12 +179,13 @@ class DeviceSteps:
 
 
 def steps_for(
-    model: MLP, optimizer: Optimizer, batches: Batches, tally: Tally, *, capture: bool | None = None
+    model: MLP, optimizer: Optimizer, batches: Batches, tally: Tally, choice: str = "auto"
 ) -> Steps:
-    """The fastest way to run steps with the kernels that the model has.
+    """The way to run steps that `choice` (as `--kernels`) names, with the kernels the model has.
 
-    `capture` False never makes a graph, True insists on one, None makes one where it can be made.
+    "captured" insists on a graph, "fused" never makes one, "auto" makes one where it can be made.
     """
     if isinstance(model.kernels, Fused):
+        capture = {"captured": True, "fused": False}.get(choice)
         return DeviceSteps(model, optimizer, batches, tally, model.kernels, capture=capture)
     return HostSteps(model, optimizer, batches, tally)

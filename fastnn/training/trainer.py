@@ -28,8 +28,8 @@ class Trainer:
     `monitored` receives one loss an epoch (validation where there is one, else training): the list
     that a reduce-on-plateau schedule reads. `patience` epochs without a better validation end the
     run; 0 never does. Where there is a validation part the best epoch's weights are put back at the
-    end, whatever ended the run. `capture` is that of `steps_for`: on a GPU, whether steps become a
-    CUDA graph.
+    end, whatever ended the run. `kernels` is the choice of `steps_for`: on a GPU, whether steps
+    become a CUDA graph.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Trainer:
         monitored: list[float] | None = None,
         patience: int = 0,
         save_every: int = 0,
-        capture: bool | None = None,
+        kernels: str = "auto",
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -51,8 +51,8 @@ class Trainer:
         self.monitored = [] if monitored is None else monitored
         self.patience = patience
         self.save_every = save_every
-        self.capture = capture
-        self.steps: Steps | None = None  # those of the fit under way, or of the last
+        self.kernels = kernels
+        self.path = ""  # what runs the steps of `fit`: reference, fused or captured
         self.history: list[EpochReport] = []
         self.best = Best()
         self.epoch = 0  # finished epochs
@@ -138,12 +138,13 @@ class Trainer:
         self._clock = time.perf_counter()
         if self._tally.steps != len(train):  # else it is that of a loaded state
             self._tally = Tally(self.model.backend, len(train))
-        self.steps = steps_for(self.model, self.optimizer, train, self._tally, capture=self.capture)
+        steps = steps_for(self.model, self.optimizer, train, self._tally, self.kernels)
+        self.path = steps.path
         try:
             self._announce("on_fit_start")
             while self.epoch < epochs and self.stopped is None:
                 with np.errstate(all="ignore"):  # divergence is reported at the epoch's end
-                    self._run_steps(self.steps)
+                    self._run_steps(steps)
                 self._finish_epoch(train, valid)
         finally:
             if valid is not None and self.best.weights is not None:
@@ -166,6 +167,7 @@ class Trainer:
         if self.epoch + 1 < self.epochs:
             steps.prepare(self.epoch + 1)
         self.model.backend.synchronize()
+        self.path = steps.path  # capturing may have failed
         self._seconds = time.perf_counter() - began
 
     def _finish_epoch(self, train: Batches, valid: Batches | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.backend import Backend
+from fastnn.bench.competitors import SIZES
 from fastnn.data.batches import Batches
 from fastnn.data.examples import Dataset
 from fastnn.data.scaling import Scaling
@@ -19,8 +20,6 @@ from fastnn.nn.optim import Adam
 from fastnn.training.scoring import Tally
 from fastnn.training.step import DeviceSteps
 from scripts.gpu.timing import elapsed_us, in_graph_us
-
-SIZES = (784, 512, 256, 10)
 
 
 def breakdown(

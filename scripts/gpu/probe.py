@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from fastnn.backend import Array, Backend
+from fastnn.bench.competitors import SIZES
 from fastnn.kernels.cublas import Epilogue, LtProducts, bytes_of_bits
 from fastnn.kernels.cuda import graph_of
 from scripts.gpu.timing import elapsed_us, in_graph_us
-
-SIZES = (784, 512, 256, 10)
 
 
 def probe(
