@@ -72,8 +72,10 @@ class Check:
         return probe(self.backend)
 
     def tests(self) -> dict[str, Any]:
-        """The tests that need a GPU."""
-        return _verdict(_run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests"]))
+        """The tests that need a GPU; that all were skipped is a failure."""
+        found = _verdict(_run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests"]))
+        found["ok"] = found["ok"] and " passed" in found["said"][-1]
+        return found
 
     def sanitizer(self) -> dict[str, Any]:
         """A short training under compute-sanitizer: no access out of bounds.
@@ -140,7 +142,8 @@ def main() -> None:
     """Run the parts, keep going after a failure, and say at the end what failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the JSON files")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    parts = ",".join(PARTS)
+    parser.add_argument("--only", default=parts, help=f"parts to run [default: {parts}]")
     options = parser.parse_args()
     wanted = options.only.split(",")
     if unknown := [name for name in wanted if name not in PARTS]:
@@ -149,7 +152,10 @@ def main() -> None:
         backend = get_backend("cuda")
     except FastNNError as error:
         parser.exit(error.exit_code, f"error: {error}\n")
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.exit(1, f"error: --out {options.out}: {error.strerror}\n")
     check = Check(backend, options.out)
     failed = [name for name in wanted if not _part(name, getattr(check, name), check)]
     print(f"failed: {', '.join(failed)}" if failed else "all parts passed")

@@ -104,13 +104,13 @@ def test_what_is_missing_is_a_line(quick, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--batch-sizes", "32,x"], 2, "batch_sizes: '32,x' must be numbers from 1 to 60000"),
-        (["--batch-sizes", "0"], 2, "batch_sizes: '0'"),
-        (["--batch-sizes", "70000"], 2, "batch_sizes: '70000'"),
+        (["--batch-sizes", "32,x"], 2, "--batch-sizes: '32,x' must be numbers from 1 to 60000"),
+        (["--batch-sizes", "0"], 2, "--batch-sizes: '0'"),
+        (["--batch-sizes", "70000"], 2, "--batch-sizes: '70000'"),
         (["--peers", "keras"], 2, "peers: 'keras' is not one of"),
         (["--device", "gpu"], 2, "device: 'gpu'"),
         (["--fail-if", "10%"], 2, "--fail-if needs --compare"),
-        (["--compare", "OLD", "--fail-if", "ten"], 2, "fail_if: 'ten'"),
+        (["--compare", "OLD", "--fail-if", "ten"], 2, "--fail-if: 'ten'"),
         (["--compare", "absent.json"], 3, "absent.json: there is no such file"),
         (["--compare", "OLD", "--batch-sizes", "64", "--peers", "none"], 3, "nothing in common"),
         (["--save", "r.txt"], 2, "save: 'r.txt' must end with .json"),

@@ -74,4 +74,4 @@ def test_the_command_measures_both_devices_and_names_the_crossing(gpu, monkeypat
 
 def test_tf32_on_a_cpu_is_refused(monkeypatch):
     arguments = ["--device", "cpu", "--precision", "tf32", "--batch-sizes", "16"]
-    assert "needs an NVIDIA GPU" in invoke("bench", *arguments, code=2).stderr
+    assert "need an NVIDIA GPU" in invoke("bench", *arguments, code=2).stderr

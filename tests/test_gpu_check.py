@@ -111,3 +111,57 @@ def test_without_a_gpu_it_says_so_and_ends_with_the_device_code(monkeypatch, tmp
 def test_an_unknown_part_is_refused(monkeypatch, tmp_path, capsys):
     assert run_main(monkeypatch, "--out", str(tmp_path), "--only", "party") == 2
     assert "there are environment, probe" in capsys.readouterr().err
+
+
+def test_tests_that_are_all_skipped_are_no_success(gpu, monkeypatch, tmp_path):
+    from types import SimpleNamespace
+
+    check = gpu_check.Check(get_backend("cuda"), tmp_path)
+    for last, code, ok in (
+        ("307 skipped, 1419 deselected in 2.28s", 0, False),
+        ("12 passed, 3 skipped in 9s", 0, True),
+        ("1 failed, 12 passed in 9s", 1, False),
+    ):
+        answer = SimpleNamespace(returncode=code, stdout=f"...\n{last}\n", stderr="")
+        monkeypatch.setattr(gpu_check, "_run", lambda command, answer=answer: answer)
+        assert check.tests()["ok"] is ok
+
+
+def test_a_folder_that_cannot_be_is_refused(gpu, monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run_main(monkeypatch, "--out", str(tmp_path / "file" / "x")) == 1
+    assert "error: --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--precision", "tf32", "--device", "cpu"], 2, "need an NVIDIA GPU"),
+        (["--seeds", "0"], 2, "--seeds: 0 must be at least 1"),
+        (["--device", "nonsense"], 2, "device: 'nonsense'"),
+    ],
+)
+def test_time_to_accuracy_refuses_in_one_line(monkeypatch, capsys, arguments, code, words):
+    from scripts import time_to_accuracy
+    from tests.conftest import blobs as small
+
+    monkeypatch.setattr(time_to_accuracy, "load_data", lambda config: small())
+    monkeypatch.setattr(sys, "argv", ["time_to_accuracy", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        time_to_accuracy.main()
+    assert ended.value.code == code
+    assert words in capsys.readouterr().err
+
+
+def test_time_to_accuracy_notes_when_each_threshold_is_passed(monkeypatch, capsys):
+    from scripts import time_to_accuracy
+
+    monkeypatch.setattr(time_to_accuracy, "load_data", lambda config: blobs())
+    monkeypatch.setattr(
+        sys, "argv", ["time_to_accuracy", "--device", "cpu", "--seeds", "2", "--json"]
+    )
+    time_to_accuracy.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["88%"]["reached"] == 2
+    assert 0 < found["88%"]["mean"] <= found["seconds of all epochs"]["mean"]
+    assert found["last accuracy"]["mean"] > 0.9

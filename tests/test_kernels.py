@@ -37,9 +37,13 @@ def test_the_reference_satisfies_the_protocol():
 @pytest.mark.parametrize(
     ("choice", "precision", "named"),
     [
-        ("fused", "float32", "kernels: 'fused' needs a GPU"),
-        ("captured", "float32", "kernels: 'captured' needs a GPU"),
-        ("auto", "tf32", "precision: 'tf32' needs an NVIDIA GPU"),
+        ("fused", "float32", "kernels 'fused' need an NVIDIA GPU.* use --kernels auto$"),
+        (
+            "captured",
+            "tf32",
+            "'captured' and precision 'tf32' .* --kernels auto --precision float32$",
+        ),
+        ("auto", "tf32", "precision 'tf32' need an NVIDIA GPU.* use --precision float32$"),
         ("quick", "float32", "kernels: 'quick' is not one of auto, reference, fused, captured"),
         ("auto", "fp8", "precision: 'fp8' is not one of float32, tf32"),
     ],

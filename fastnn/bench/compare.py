@@ -74,7 +74,7 @@ def limit_of(text: str) -> float:
         value = math.nan
     if not 0 <= value < math.inf or (value > 1 and not percent):
         raise ConfigError(
-            f"fail_if: {text!r} must be a share such as 10% or 0.1 (above 1 only in percent)"
+            f"--fail-if: {text!r} must be a share such as 10% or 0.1 (above 1 only in percent)"
         )
     return value
 

@@ -14,23 +14,33 @@ from typing import Any
 from fastnn import __version__
 from fastnn.backend import get_backend
 
-_PEERS = ("torch", "jax", "jaxlib", "scikit-learn", "scipy")
+_PACKAGES = {
+    "torch": ("torch",), "jax": ("jax", "jaxlib"), "sklearn": ("scikit-learn", "scipy"),
+}  # fmt: skip
 
 # Environment variables by which somebody made a library on the way slower, faster or less exact.
 _OVERRIDES = ("OPENBLAS", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "NPY_", "XLA_", "JAX_",
               "TORCH", "CUPY_", "NVIDIA_TF32", "CUDA_VISIBLE")  # fmt: skip
+_SET_BY_THREADPOOLCTL = "KMP_DUPLICATE_LIB_OK"
 
 
-def machine_facts(devices: Iterable[str] = ("cpu",), precision: str = "float32") -> dict[str, Any]:
-    """Everything a reader needs to judge or repeat a measurement made on these devices."""
+def machine_facts(
+    devices: Iterable[str] = ("cpu",), precision: str = "float32", families: Iterable[str] = ()
+) -> dict[str, Any]:
+    """What a reader needs to judge or repeat a measurement on these devices, of these families."""
+    packages = [name for family in families for name in _PACKAGES.get(family, ())]
     found: dict[str, Any] = {
         "date": date.today().isoformat(),
         "fastnn": __version__,
         "commit": commit(),
         "processor": processor(),
         "precision": precision,
-        "overrides": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_OVERRIDES)},
-        "peers": {name: number for name in _PEERS if (number := _version(name))},
+        "overrides": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(_OVERRIDES) and name != _SET_BY_THREADPOOLCTL
+        },
+        "peers": {name: number for name in packages if (number := _version(name))},
     }
     if hasattr(os, "getloadavg"):
         found["load_before"] = round(os.getloadavg()[0], 2)
@@ -47,11 +57,12 @@ def caveats(facts: Mapping[str, Any]) -> list[str]:
     if facts["overrides"]:
         settings = " ".join(f"{name}={value}" for name, value in facts["overrides"].items())
         found.append(f"set in the environment, and recorded with the figures: {settings}")
-    if facts.get("load_before", 0) > 0.5 * float(facts["cores"]):
+    busy = facts.get("load_before", 0) > 0.5 * float(facts["cores"])
+    if busy and facts.get("blas_threads") != "1":
         found.append(
             f"this machine was busy during the last minute (load {facts['load_before']} on "
-            f"{facts['cores']} cores); with other processes on the same cores, thread pools wait "
-            "for each other and may take a hundred times as long"
+            f"{facts['cores']} cores); if other processes go on, thread pools wait for each other "
+            "and may take a hundred times as long: wait, or set OPENBLAS_NUM_THREADS=1"
         )
     return found
 

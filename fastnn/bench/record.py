@@ -85,6 +85,8 @@ def load(path: Path) -> Record:
             if not (isfinite(figure.median) and figure.median > 0):
                 raise ValueError(f"a median of {figure.median!r}")
         kept = {key: values[key] for key in ("facts", "skipped", "disagreements", "memory")}
+        if not isinstance(kept["facts"], dict):
+            raise TypeError(f"facts are {kept['facts']!r}")
         return Record(batches=batches, **kept)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; --save writes one") from None

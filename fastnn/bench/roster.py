@@ -25,7 +25,7 @@ def chosen_peers(text: str) -> tuple[str, ...]:
     for name in names:
         if name not in PEERS:
             raise ConfigError(
-                f"peers: {name!r} is not one of {', '.join(PEERS)}, or all, or none"
+                f"--peers: {name!r} is not one of {', '.join(PEERS)}, or all, or none"
                 f"{did_you_mean(name, PEERS)}"
             )
     return tuple(name for name in PEERS if name in names)

@@ -51,5 +51,7 @@ def _block(record: Record, names: list[str], batches: list[int], first: int) -> 
 def _cell(batch: int, figure: Figure | None) -> str:
     if figure is None:
         return "-"
+    if figure.rounds == 1:  # says nothing about the spread
+        return f"{throughput(batch, figure.median):,.0f}"
     spread = 50 * (figure.upper - figure.lower) / figure.median
     return f"{throughput(batch, figure.median):,.0f} ±{min(spread, 99):.0f}%"

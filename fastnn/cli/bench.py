@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,7 +79,8 @@ def bench(
             judged = [e.key for e in entrants if limit is None or e.family == "fastnn"]
             comparing.require_common(old, sizes, judged)
 
-        record = _new_record(places, precision, skipped | absent)
+        taking_part = dict.fromkeys(entrant.family for entrant in entrants)
+        record = _new_record(places, precision, taking_part, skipped | absent)
         problem = Problem.drawn(precision=precision)
         try:
             _measure(record, entrants, problem, sizes, rounds, memory)
@@ -92,14 +93,17 @@ def bench(
             raise CheckFailed("losses disagree. " + "; ".join(record.disagreements))
         if comparison is not None and limit is not None:
             comparison.check(limit)
+            output.note(f"no path of fastnn is slower by more than {100 * limit:g} %")
 
 
-def _new_record(places: Sequence[str], precision: str, skipped: dict[str, str]) -> Record:
+def _new_record(
+    places: Sequence[str], precision: str, families: Iterable[str], skipped: dict[str, str]
+) -> Record:
     """A record of this machine; what may spoil the figures, and who is missing, go to stderr."""
     from fastnn.bench.facts import caveats, machine_facts
     from fastnn.bench.record import Record
 
-    record = Record(machine_facts(places, precision), skipped=skipped)
+    record = Record(machine_facts(places, precision, families), skipped=skipped)
     for warning in caveats(record.facts):
         output.warn(warning)
     for name, reason in record.skipped.items():
@@ -156,7 +160,7 @@ def _sizes(text: str | None) -> list[int]:
         sizes = [0]
     if not 1 <= sizes[0] <= sizes[-1] <= EXAMPLES:
         raise ConfigError(
-            f"batch_sizes: {text!r} must be numbers from 1 to {EXAMPLES}, such as 32,128,512"
+            f"--batch-sizes: {text!r} must be numbers from 1 to {EXAMPLES}, such as 32,128,512"
         )
     return sizes
 
@@ -166,7 +170,7 @@ def _check_places(save: Path | None, plots: Sequence[Path]) -> None:
     from fastnn.bench.plot import require_matplotlib, suffix_of
 
     if save is not None and save.suffix.lower() != ".json":
-        raise ConfigError(f"save: {str(save)!r} must end with .json")
+        raise ConfigError(f"--save: {str(save)!r} must end with .json")
     for path in plots:
         suffix_of(path)
     if plots:
@@ -221,7 +225,7 @@ def _print(record: Record, comparison: Comparison | None) -> None:
             print(f"{name:24} {mebibytes:8,.0f}")
     print(f"\n{caption(record.facts)}")
     if comparison is not None:
-        print("\nSince the record compared with:")
+        print("\nMicroseconds a step, in the record compared with and now:")
         for change in comparison.changes:
             print(change)
         for line in (*comparison.left_out, *comparison.caveats):

@@ -117,15 +117,7 @@ def kernels_for(backend: Backend, choice: str = "auto", precision: str = "float3
     if precision not in PRECISIONS:
         raise ConfigError(f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
     if backend.name == "cpu":
-        if choice in ("fused", "captured"):
-            raise ConfigError(
-                f"kernels: {choice!r} needs a GPU; on a CPU use --kernels auto or reference"
-            )
-        if precision != "float32":
-            raise ConfigError(
-                f"precision: {precision!r} needs an NVIDIA GPU (tensor cores); on a CPU use "
-                "--precision float32"
-            )
+        _refuse_on_a_cpu(choice, precision, backend.reason)
         return Reference(backend.xp)
     if choice == "reference":
         if precision != "float32":
@@ -137,3 +129,20 @@ def kernels_for(backend: Backend, choice: str = "auto", precision: str = "float3
     from fastnn.kernels.cuda import fused_for
 
     return fused_for(backend, must_capture=choice == "captured", precision=precision)
+
+
+def _refuse_on_a_cpu(choice: str, precision: str, reason: str) -> None:
+    """ConfigError for what only a GPU has, with all that must change and why there is no GPU."""
+    asked, instead = [], []
+    if choice in ("fused", "captured"):
+        asked.append(f"kernels {choice!r}")
+        instead.append("--kernels auto")
+    if precision != "float32":
+        asked.append(f"precision {precision!r}")
+        instead.append("--precision float32")
+    if asked:
+        why = f" ({reason})" if reason.startswith("auto") else ""
+        raise ConfigError(
+            f"{' and '.join(asked)} need an NVIDIA GPU, and this is the CPU{why}; "
+            f"on a CPU use {' '.join(instead)}"
+        )

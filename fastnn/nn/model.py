@@ -130,7 +130,10 @@ class MLP:
         return ws.losses
 
     def loss_and_grad(self, x: Array, labels: Array, ws: Workspace) -> Array:
-        """Cross-entropy of each row, (B,); fills `grads` with the gradient of their mean."""
+        """Cross-entropy of each row, (B,); fills `grads` with the gradient of their mean.
+
+        `ws` is that of `workspace`, for exactly B rows: `ws.head(B)` where it has more.
+        """
         losses = self.loss(x, labels, ws)
         for layer in range(len(self._weights) - 1, -1, -1):
             w, _ = self._weights[layer]
