@@ -44,12 +44,10 @@ def filled(text: str) -> str:
         ("throughput", throughput()),
         ("startup", startup()),
     ):
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
-        text, count = re.subn(
-            pattern, lambda m, t=table: m[1] + t + m[2], text, count=1, flags=re.S
-        )
-        if count != 1:
+        found = re.search(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", text, flags=re.S)
+        if found is None:
             raise SystemExit(f"{README}: no place for {name}")
+        text = text[: found.end(1)] + table + text[found.start(2) :]
     return text
 
 

@@ -8,15 +8,18 @@ matrices only, as fastnn does. torch is needed here and nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 SIZES = (20, 16, 12, 5)
 BATCH, STEPS = 8, 20
-OPTIMIZERS = {
+Groups = list[dict[str, Any]]
+OPTIMIZERS: dict[str, Callable[[Groups], Any]] = {
     "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1),
     "momentum": lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9),
     "nesterov": lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=True),
@@ -28,7 +31,7 @@ OPTIMIZERS = {
 }
 
 
-def _decayed(groups: list[dict], decay: float) -> list[dict]:
+def _decayed(groups: Groups, decay: float) -> Groups:
     matrices, vectors = groups
     return [matrices | {"weight_decay": decay}, vectors | {"weight_decay": 0.0}]
 

@@ -43,7 +43,8 @@ class Progress(Callback):
         of = f" of column {data.columns[0]!r}" if data.columns else ""
         self._say(f"{data.name} on {model.backend} ({model.backend.reason})")
         self._say(f"{len(data.train.labels):,} examples, {classes} classes{of}{named}")
-        self._say(f"network {network}, {model.params.count:,} parameters")
+        steps = f", {trainer.path} steps" if model.backend.name == "cuda" else ""
+        self._say(f"network {network}, {model.params.count:,} parameters{steps}")
         if trainer.epoch or trainer.position:
             self._say(f"resumed after epoch {trainer.epoch}, step {trainer.position}")
         self._began = time.monotonic()

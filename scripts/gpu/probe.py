@@ -47,13 +47,12 @@ def _products(backend: Backend, products: LtProducts, precision: str, batch: int
 
     for layer, (i, o) in enumerate(pairwise(SIZES)):
         x, w, b, dy = normal(batch, i), normal(i, o), normal(o), normal(batch, o)
-        last = o == SIZES[-1]
+        plan: list[tuple[str, Array, Array, Epilogue, Array | None]] = []
         forward = [Epilogue.NONE, Epilogue.BIAS]
-        forward += [] if last else [Epilogue.RELU_BIAS, Epilogue.RELU_BIAS_BITS]
-        plan = [("y", x, w, e, b) for e in forward]
-        plan += [
-            ("dw", x.T, dy, e, np.empty(o, np.float32)) for e in (Epilogue.NONE, Epilogue.SUM_OF_B)
-        ]
+        if o != SIZES[-1]:
+            forward += [Epilogue.RELU_BIAS, Epilogue.RELU_BIAS_BITS]
+        plan += [("y", x, w, epilogue, b) for epilogue in forward]
+        plan += [("dw", x.T, dy, epilogue, b) for epilogue in (Epilogue.NONE, Epilogue.SUM_OF_B)]
         if layer:
             plan += [("dx", dy, w.T, e, None) for e in (Epilogue.NONE, Epilogue.CUT_BY_BITS)]
         for name, left, right, epilogue, vector in plan:
@@ -124,7 +123,12 @@ def _launches(backend: Backend) -> dict[str, float]:
 
     call()
     for nodes in (10, 100, 1000):
-        graph = graph_of(backend.xp, lambda n=nodes: [call() for _ in range(n)])
+
+        def chain(nodes: int = nodes) -> None:
+            for _ in range(nodes):
+                call()
+
+        graph = graph_of(backend.xp, chain)
         found[f"node of {nodes}"] = elapsed_us(backend, graph.launch, 20) / nodes
     single = graph_of(backend.xp, call)
     for name, launch in (("host, a launch", call), ("host, a replay", single.launch)):
