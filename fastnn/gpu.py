@@ -60,7 +60,7 @@ def usable_cupy(index: int) -> ModuleType:
         with cupy.cuda.Device(index):
             cupy.asnumpy(cupy.zeros(1) + 1)
     except Exception as error:  # RuntimeError, ImportError, OSError and types of CuPy's own
-        raise _cannot_compute(error, index) from error
+        raise (explained(error) or _cannot_compute(error, index)) from error
     return cupy
 
 

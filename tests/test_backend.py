@@ -49,8 +49,9 @@ def test_work_on_a_gpu_is_ordered_with_what_is_around_it(gpu):
     with backend.activate(), backend.activate():  # entering twice adds nothing
         assert gpu.current is backend.stream
         assert gpu.current.non_blocking
+    assert gpu.history.pop(0) == "device"  # its stream can be entered on that device only
     (before, first), (wait_inside, second), (after, third), (wait_outside, fourth) = [
-        (kind, (stream, event)) for kind, stream, event in gpu.history
+        (entry[0], entry[1:]) for entry in gpu.history if entry != "device"
     ]
     assert (before, wait_inside, after, wait_outside) == ("record", "wait", "record", "wait")
     outer, inner = first[0], second[0]
@@ -77,5 +78,42 @@ def test_out_of_memory_names_what_was_asked_for_and_what_is_free(gpu):
 
 def test_free_memory_is_known_on_a_gpu_only(gpu):
     assert get_backend("cpu").free_bytes() is None
-    gpu.free = 12345
-    assert get_backend("cuda").free_bytes() == 12345
+    gpu.free, gpu.pooled = 12345, 5  # the pool's own free memory can be had, too
+    assert get_backend("cuda").free_bytes() == 12350
+
+
+def test_a_large_array_is_uploaded_in_pieces(gpu, monkeypatch):
+    monkeypatch.setattr("fastnn.backend._PIECE", 50)
+    host = np.arange(77).reshape(11, 7).astype(np.uint8)
+    backend = get_backend("cuda")
+    gpu.counts.clear()
+    for dtype in (None, np.float32):
+        moved = backend.asarray(host, dtype)
+        assert moved.dtype == (dtype or host.dtype)
+        assert np.array_equal(gpu.asnumpy(moved), host)
+    assert gpu.counts["transfers"] == 2 * (2 + 1)  # 7 rows and 4, and the look at them
+
+
+def test_synchronize_waits_for_the_stream(gpu):
+    backend = get_backend("cuda")
+    with backend.activate():
+        gpu.history.clear()
+        backend.synchronize()
+    assert gpu.history[0] == "synchronize"
+
+
+def test_how_much_is_free_may_stay_unknown(gpu, monkeypatch):
+    def gone():
+        raise RuntimeError("the device does not answer")
+
+    backend = get_backend("cuda")
+    monkeypatch.setattr(gpu.cuda.runtime, "memGetInfo", gone)
+    gpu.free = 0
+    with pytest.raises(DeviceError, match="how much is free it does not say"), backend.activate():
+        gpu.ones(4)
+
+
+def test_a_gpu_that_others_have_filled_is_not_taken_for_a_broken_one(gpu):
+    gpu.free = 0
+    with pytest.raises(DeviceError, match="out of memory on the GPU: 8 bytes were asked for, 0 of"):
+        get_backend("cuda")

@@ -36,6 +36,10 @@ def test_all_paths_have_the_loss_of_the_cpu(gpu, precision, steps):
     losses = {name: competitor.loss() for name, competitor in competitors.items()}
     assert disagreements(32, losses, precision) == []
     assert competitors["fastnn (cuda)"]._steps.path == "captured"
+    assert competitors["fastnn fused (cuda)"]._steps.path == "fused"
+    gpu.history.clear()
+    competitors["fastnn (cuda)"].run(1)
+    assert "synchronize" in gpu.history  # else only launches would be timed
 
 
 def test_the_floor_is_a_graph_where_steps_are(gpu, monkeypatch):

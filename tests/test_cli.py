@@ -268,6 +268,17 @@ def test_doctor_warns_of_a_forced_blas_architecture(monkeypatch):
     assert "SkylakeX" in warning["text"]
 
 
+def test_doctor_finds_wrong_gradients(monkeypatch):
+    from types import SimpleNamespace
+
+    from fastnn.nn import gradcheck
+
+    monkeypatch.setattr(gradcheck, "check_gradients", lambda *_: SimpleNamespace(worst=1e-3))
+    found = events(invoke("doctor", "--json", code=1).stdout)
+    assert {f["topic"]: f["state"] for f in found[:-1]}["gradients"] == "broken"
+    assert found[-1]["broken"] is True
+
+
 def test_doctor_warns_where_other_processes_are_busy(monkeypatch):
     from fastnn import backend
 

@@ -166,6 +166,11 @@ def test_an_unwritable_kernel_cache_names_the_variable(monkeypatch):
     assert "CUPY_CACHE_DIR" in caught.value.remedy
 
 
+def named(name):
+    """An exception that is known by its name alone."""
+    return type(name, (Exception,), {})
+
+
 class CUDARuntimeError(RuntimeError):
     """By its name, as CuPy's is told apart."""
 
@@ -184,6 +189,13 @@ class CompileException(Exception):
         (CUDARuntimeError("cudaErrorIllegalAddress: an illegal"), "stopped working", "--resume"),
         (CUDARuntimeError("cudaErrorECCUncorrectable: x"), "stopped working", "nvidia-smi"),
         (CUDADriverError("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal"), "stopped working", "--resume"),
+        (CUDADriverError("CUDA_ERROR_LAUNCH_FAILED: x"), "stopped working", "--resume"),
+        (CUDARuntimeError("cudaErrorLaunchFailure: x"), "stopped working", "--resume"),
+        (CUDARuntimeError("cudaErrorMisalignedAddress: x"), "stopped working", "--resume"),
+        (CUDARuntimeError("cudaErrorUnknown: x"), "stopped working", "--resume"),
+        (named("cuBLASLtError")("x (CUBLAS_STATUS_EXECUTION_FAILED)"), "refused a call", "doctor"),
+        (named("NVRTCError")("NVRTC_ERROR_COMPILATION (6)"), "cannot compute", "[ctk]"),
+        (named("DynamicLibNotFoundError")("nvrtc"), "NVRTC is missing", "[ctk]"),
         (CUDARuntimeError("cudaErrorMemoryAllocation: x"), "out of memory", "--batch-size"),
         (CUDADriverError("CUDA_ERROR_OUT_OF_MEMORY: x"), "out of memory", "--batch-size"),
         (CUDADriverError("CUDA_ERROR_INVALID_VALUE: unknown"), "refused a call", "reference"),

@@ -106,6 +106,23 @@ def test_softmax_xent(device, rows, classes, size, dtype):
     assert np.array_equal(hits[0], device.to_host(hits[1]))
 
 
+def test_of_equal_logits_the_first_wins_wherever_its_lane_is(device):
+    """Class c belongs to lane c % 32: ties within a lane, and between lanes in both orders."""
+    both = Both(device, np.float32)
+    ties = [(3, 35), (3, 20), (20, 35), (31, 32), (0, 39), (5, 6, 38), (7,)]
+    host = np.zeros((len(ties), 40), np.float32)
+    for row, classes in enumerate(ties):
+        host[row, list(classes)] = 5
+    for offset, expected in ((0, True), (1, False)):
+        labels = np.array([classes[min(offset, len(classes) - 1)] for classes in ties])
+        dz, losses, hits = device.asarray(host), device.xp.zeros(len(ties), np.float32), None
+        hits = device.xp.zeros(len(ties), bool)
+        z = device.asarray(host.copy())
+        both.fused.softmax_xent(dz, losses, hits, z, device.asarray(labels), None, scale=1.0)
+        found = device.to_host(hits).tolist()
+        assert found == [expected or len(classes) == 1 for classes in ties]
+
+
 def test_a_label_of_another_integer_type_is_read_as_what_it_is(device):
     both = Both(device, np.float32)
     _, z = both.normal(5, 3)
@@ -134,14 +151,14 @@ def test_not_a_number_is_passed_on_not_hidden(device):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("source", [np.uint8, np.float32])
-@pytest.mark.parametrize("offset", [None, 1, 5])
+@pytest.mark.parametrize(("offset", "factors"), [(None, 1), (None, 5), (1, 1), (1, 5), (5, 5)])
 @pytest.mark.parametrize("rows", [1, 3, 70])
-def test_gather(device, rows, offset, source, dtype):
+def test_gather(device, rows, offset, factors, source, dtype):
     both = Both(device, dtype)
     inputs = both.rng.integers(0, 256, (9, 5)).astype(source)
     pairs = [(a, device.asarray(a)) for a in (inputs, np.arange(9), both.rng.integers(0, 9, rows))]
     shift = (None, None) if offset is None else both.normal(offset)
-    factor = both.normal(1 if offset is None else offset)
+    factor = both.normal(factors)
     x, labels = both.empty(rows, 5), both.empty(rows, dtype=np.int64)
     raw = both.empty(rows, 5, dtype=source)
     both.call("gather", x, labels, *pairs, raw, shift, factor)
@@ -199,6 +216,30 @@ def test_tally_sums_a_batch_into_its_slot_and_goes_on(device, count):
     assert device.to_host(found).tolist() == [0, 0, hits.sum(), 0]
     assert device.to_host(sums)[2] == pytest.approx(host.sum(dtype=np.float64), abs=1e-4)
     assert device.to_host(cursor).tolist() == [3]
+
+
+def test_a_tally_of_many_is_exact(device):
+    """Sums of float64 losses are made in float64, and hits do not wrap."""
+    double = Both(device, np.float64)
+    sums, found = device.xp.zeros(1, np.float32), device.xp.zeros(1, np.int64)
+    losses = np.ones(70_000)
+    losses[0] = 2.0**24
+    hits = device.asarray(np.ones(70_000, bool))
+    cursor = device.asarray([0], np.int32)
+    double.fused.tally(sums, found, cursor, device.asarray(losses), hits)
+    assert device.to_host(found).tolist() == [70_000]
+    assert device.to_host(sums)[0] == np.float32(2.0**24 + 69_999)
+
+
+def test_kernels_serve_both_dtypes_in_turn(device):
+    """What they keep for the one does not serve the other."""
+    kernels = kernels_for(device)
+    for dtype in (np.float32, np.float64, np.float32):
+        x, labels = device.xp.zeros((2, 2), dtype), device.xp.zeros(2, np.int64)
+        inputs, rows = device.asarray([[2, 4], [6, 8]], np.uint8), device.asarray([1, 0])
+        factor = device.asarray([0.5], dtype)
+        kernels.gather(x, labels, inputs, device.asarray([7, 9]), rows, x, None, factor)
+        assert device.to_host(x).tolist() == [[3, 4], [1, 2]]
 
 
 def test_a_page_holds_the_rows_and_rates_of_its_step(device):

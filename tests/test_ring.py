@@ -119,3 +119,11 @@ def test_each_batch_is_read_whole_and_in_order(eager, half_batches, count, start
     for (found, labels), rows in zip(read, expected, strict=True):
         assert np.array_equal(found, inputs[rows])
         assert np.array_equal(labels, rows + 1000)
+
+
+def test_a_half_is_as_many_batches_as_fit_into_its_bytes():
+    examples = Examples(np.zeros((50, 3), np.float32), np.zeros(50, np.int32))  # 48 bytes a batch
+    for half_bytes, batches in ((1, 1), (48, 1), (95, 1), (96, 2), (500, 10)):
+        ring = Ring(examples, BATCH, fake(Lazy("compute")), half_bytes=half_bytes)
+        assert ring.half == batches * BATCH
+    assert Ring(examples, BATCH, fake(Lazy("compute"))).half * 12 > 60_000_000

@@ -68,8 +68,10 @@ def test_a_raw_kernel_is_not_given_arrays_of_another_type():
 @pytest.fixture
 def capture(gpu):
     """Begin to capture on fastnn's stream, when called."""
+    gc.disable()
     with get_backend("cuda").activate():
         yield gpu.current.begin_capture
+    gc.enable()
 
 
 def test_products_are_refused_while_capturing(gpu, capture):

@@ -133,10 +133,68 @@ def test_products_that_cublaslt_does_not_have_are_cupys(gpu):
 def test_a_product_that_is_refused_at_the_call_is_done_otherwise(gpu):
     """As cuBLAS 13.3 refuses some with one row although its heuristics proposed them."""
     gpu.lt.refuses = lambda m, n, k, epilogue: epilogue.name in ("BGRADA", "RELU_AUX_BIAS")
-    found = trained(device="cuda")
-    assert found.kernels == "captured"
-    assert gpu.counts["column_sums"] > 0
-    agree(found, trained(device="cpu"))
+    for gpu.lt.refusal in (15, 7):  # not supported, invalid value
+        gpu.lt.refused = 0
+        found = trained(device="cuda")
+        assert found.kernels == "captured"
+        assert gpu.counts["column_sums"] > 0
+        # 3 weight gradients and 2 ReLUs, each once for its shape, in training and in evaluation.
+        assert gpu.lt.refused == 2 * 3 + 2 * 2 + 3 * 2
+        agree(found, trained(device="cpu"))
+    gpu.lt.refusal = 13  # an execution that failed is no reason to try another way
+    with pytest.raises(DeviceError, match="refused a call"):
+        trained(device="cuda")
+
+
+def test_bits_of_an_earlier_pass_are_not_taken_for_those_of_this(gpu):
+    backend = get_backend("cuda")
+    kernels, xp = kernels_for(backend), backend.xp
+    x, dx, mask = xp.zeros((1, 2), np.float32), xp.zeros((1, 2), np.float32), None
+    mask = kernels.new_mask(1, 2)
+    one, bias = xp.ones((1, 1), np.float32), xp.zeros(2, np.float32)
+    w, dw, db = xp.ones((2, 1), np.float32), xp.zeros((2, 1), np.float32), xp.zeros(1, np.float32)
+    kernels.affine(x, mask, one, backend.asarray([[1.0, -1.0]], np.float32), bias)
+    gpu.lt.refuses = lambda m, n, k, epilogue: epilogue.name == "RELU_AUX_BIAS"
+    kernels.affine(x, mask, one, backend.asarray([[-1.0, 1.0]], np.float32), bias)
+    kernels.affine_backward(dx, dw, db, one, x, w, mask)
+    assert backend.to_host(dx).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("error", [OSError("libcublasLt.so.13: cannot open"), RuntimeError("no")])
+def test_a_library_that_does_not_start_is_a_reason_to_launch(gpu, error):
+    def create():
+        raise error
+
+    gpu.lt.create = create
+    assert "does not start" in kernels_for(get_backend("cuda")).why_not_captured
+    with pytest.raises(DeviceError, match="does not start"):
+        kernels_for(get_backend("cuda"), "captured")
+
+
+def test_sources_are_compiled_once_a_process(gpu):
+    trained(device="cuda")
+    trained(device="cuda")
+    assert gpu.counts["modules"] == 1
+
+
+@pytest.mark.parametrize(
+    ("identity", "splits", "k", "wrong"),
+    [(66, 24, 784, True), (66, 16, 784, False), (66, 1, 784, False), (65, 24, 784, False),
+     (66, 3, 128, True), (66, 128, 64, True)],
+)  # fmt: skip
+def test_the_algorithm_that_sums_wrongly_is_known(identity, splits, k, wrong):
+    """CUDA's release notes: number 66, where its split does not divide K."""
+    import ctypes
+    from types import SimpleNamespace
+
+    from fastnn.kernels.cublas import _splits_wrongly
+
+    def get(algorithm, attribute, pointer, size, written):
+        ctypes.c_int32.from_address(pointer).value = {"id": identity, "splits": splits}[attribute]
+
+    attributes = {"ID": "id", "SPLITK_NUM": "splits"}
+    lt = SimpleNamespace(MatmulAlgoConfigAttribute=attributes, matmul_algo_config_get_attribute=get)
+    assert _splits_wrongly(lt, 0, k) is wrong
 
 
 def test_an_algorithm_that_is_known_to_be_wrong_or_failed_is_passed_over(gpu):
@@ -158,6 +216,9 @@ def test_tf32_is_asked_for_and_recorded(gpu):
 
 
 def test_tf32_needs_a_gpu_that_has_it(gpu):
+    for capability in ("80", "89", "120"):
+        gpu.capability = capability
+        kernels_for(get_backend("cuda"), "auto", "tf32")
     gpu.capability = "75"
     with pytest.raises(DeviceError, match=r"8\.0, cuda:0 has 7\.5"):
         kernels_for(get_backend("cuda"), "auto", "tf32")
@@ -223,6 +284,52 @@ def test_a_failure_inside_a_capture_ends_it(gpu, monkeypatch):
     agree(found, trained(device="cpu", optimizer="sgd"))
 
 
+def test_the_first_failure_is_told_not_what_follows_from_it(gpu, monkeypatch):
+    from fastnn.kernels.cuda import Fused
+
+    right = Fused.adam
+
+    def refuse(*arguments, **options):
+        if gpu.current.recording is not None:
+            gpu.fail_capture = "cudaErrorStreamCaptureInvalidated"
+            raise RuntimeError("the cause")
+        right(*arguments, **options)
+
+    monkeypatch.setattr(Fused, "adam", refuse)
+    with pytest.warns(RuntimeWarning, match="RuntimeError: the cause"):
+        trained(device="cuda")
+
+
+def test_a_size_that_cannot_be_captured_leaves_the_other_its_graph(gpu):
+    class Break(fastnn.Callback):
+        def on_epoch_end(self, trainer, report):
+            gpu.fail_capture = "cudaErrorUnknown"  # the last, smaller batch is captured next
+
+    with pytest.warns(RuntimeWarning, match="cudaErrorUnknown"):
+        found = train(settings(device="cuda"), data=blobs(classes=5), callbacks=[Break()])
+    assert found.kernels == "captured"
+    assert gpu.counts["replays"] == 3 * 7 - 1
+    gpu.fail_capture = None
+    same(found, trained(device="cuda"))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_left_as_it_was(gpu, enabled):
+    import gc
+
+    was = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        trained(device="cuda", epochs=1)
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was else gc.disable)()
+
+
+def test_who_asks_for_launches_is_not_warned_of_them(gpu, without_nvmath):
+    assert trained(device="cuda", kernels="fused").kernels == "fused"
+
+
 def test_float64_is_trained_but_not_captured(gpu):
     backend = get_backend("cuda")
     data = blobs()
@@ -256,6 +363,22 @@ def _unlimited(gpu, fresh, array):
         return fresh(array)
     finally:
         gpu.free = free
+
+
+@pytest.mark.parametrize(("spare", "streams"), [(0, False), (-1, True)])
+def test_more_than_half_of_free_memory_is_too_much(gpu, spare, streams):
+    inputs = np.zeros((30, 10), np.float32)
+    examples = fastnn.Examples(inputs, np.zeros(30, np.int32))
+    backend = get_backend("cuda")
+    gpu.free = 2 * inputs.nbytes + spare
+    with pytest.MonkeyPatch.context() as patched:
+        fresh = gpu.fresh
+        patched.setattr(gpu, "fresh", lambda array: _unlimited(gpu, fresh, array))
+        batches = fastnn.Batches(examples, 100, fastnn.Scaling.fit(inputs), backend)
+        assert bool(gpu.counts["pinned"]) is streams
+        gpu.history.clear()
+        assert [len(labels) for _, labels in batches] == [30]
+    assert any(entry[0] == "wait" for entry in gpu.history) is streams
 
 
 @pytest.mark.parametrize(("first", "second"), [("cpu", "cuda"), ("cuda", "cpu")])

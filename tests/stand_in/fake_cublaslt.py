@@ -8,9 +8,11 @@ BGRADA sums op(A) over k into the bias pointer.
 from __future__ import annotations
 
 import ctypes
+import weakref
 from enum import IntEnum
 from itertools import count
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 
@@ -41,17 +43,27 @@ class cuBLASLtError(Exception):  # noqa: N801 - its name
 
 
 class Results:
-    """An array of heuristic results, 96 bytes each."""
+    """An array of heuristic results, 96 bytes each, at an address of its own while it lives."""
 
-    FIRST = 4096
+    alive: ClassVar[weakref.WeakValueDictionary[int, Results]] = weakref.WeakValueDictionary()
+    addresses = count(4096, 1 << 20)
     states: list[int]
 
     def __init__(self, size):
-        self.size, self.ptr = size, self.FIRST
+        self.size, self.ptr = size, next(self.addresses)
+        self.alive[self.ptr] = self
 
     def __getitem__(self, number):
         assert number < self.size
-        return SimpleNamespace(ptr=self.FIRST + 96 * number, state=self.states[number])
+        return SimpleNamespace(ptr=self.ptr + 96 * number, state=self.states[number])
+
+    @classmethod
+    def number_at(cls, address):
+        """Which result lies at an address; those that were let go are found out."""
+        for first, results in cls.alive.items():
+            if first <= address < first + 96 * results.size:
+                return (address - first) // 96
+        raise AssertionError("an algorithm whose memory was let go")
 
 
 class CublasLt:
@@ -67,6 +79,7 @@ class CublasLt:
         self.searches = 0
         self.algorithms = [(0, 1, 1)]  # state, ID and SPLITK_NUM of each that is proposed
         self.used = []  # which of them each product was given
+        self.refused, self.refusal = 0, 15
         self.refuses = lambda m, n, k, epilogue: False  # at the call, of what was proposed
 
     def _new(self, thing):
@@ -106,12 +119,13 @@ class CublasLt:
 
     def matmul_algo_config_get_attribute(self, algorithm, attribute, pointer, size, written):
         assert size == 4
-        identity, splits = self.algorithms[(algorithm - Results.FIRST) // 96][1:]
+        identity, splits = self.algorithms[Results.number_at(algorithm)][1:]
         value = identity if attribute == MatmulAlgoConfigAttribute.ID else splits
         ctypes.c_int32.from_address(pointer).value = value
 
     def matmul_algo_get_heuristic(self, handle, operation, a, b, c, d, wish, wanted, found, number):
-        assert self._things[handle] == "handle" and c == d and found == Results.FIRST
+        assert self._things[handle] == "handle" and c == d and found in Results.alive
+        self._things[operation]["wish"] = dict(self._things[wish])
         assert self.gpu.current.recording is None, "heuristics inside a capture"
         self.searches += 1
         settings = self._things[operation]
@@ -136,15 +150,22 @@ class CublasLt:
     ):  # fmt: skip
         assert ctypes.c_float.from_address(alpha).value == 1
         assert ctypes.c_float.from_address(beta).value == 0
-        chosen = (algorithm - Results.FIRST) // 96
+        chosen = Results.number_at(algorithm)
         assert self.algorithms[chosen][0] == 0 and c == d and stream == self.gpu.current.ptr
         self.used.append(chosen)
         settings = dict(self._things[operation])  # read at the call, as cuBLASLt does
         layouts = tuple(self._things[x] for x in (a_layout, b_layout, d_layout))
         m, n, k = self._shape(settings, *layouts)
         epilogue = Epilogue(settings["EPILOGUE"])
+        wish = settings["wish"]
+        for operand, address in (("A", a), ("B", b), ("C", c), ("D", d)):
+            best = min(address & -address, 256)
+            assert wish[f"MIN_ALIGNMENT_{operand}_BYTES"] == best, f"alignment of {operand}"
+        assert wish["MAX_WORKSPACE_BYTES"] == workspace_size
+        assert workspace_size <= self.gpu.memory_at(workspace)().nbytes
         if self.refuses(m, n, k, epilogue):
-            raise cuBLASLtError(15)
+            self.refused += 1
+            raise cuBLASLtError(self.refusal)
         touched = {"a": a, "b": b, "d": d, "workspace": workspace}
         if epilogue not in (Epilogue.DEFAULT, Epilogue.DRELU):
             touched["bias"] = settings["BIAS_POINTER"]

@@ -9,6 +9,7 @@ A graph holds addresses only, as a real one: memory that was let go is found out
 from __future__ import annotations
 
 import ctypes
+import gc
 import weakref
 from collections import Counter
 from types import ModuleType, SimpleNamespace
@@ -105,6 +106,7 @@ class Stream:
 
     def begin_capture(self):
         assert self.non_blocking, "the legacy stream cannot be captured"
+        assert not gc.isenabled(), "a collection might destroy an older graph meanwhile"
         self.recording = []
         self.gpu.counts["captures"] += 1
 
@@ -144,10 +146,11 @@ class Event:
 
 
 class Device:
-    def __init__(self, capability):
-        self.compute_capability = capability
+    def __init__(self, gpu, capability):
+        self.gpu, self.compute_capability = gpu, capability
 
     def __enter__(self):
+        self.gpu.history.append("device")
         return self
 
     def __exit__(self, *_):
@@ -163,7 +166,7 @@ class GPU(ModuleType):
         super().__init__("cupy")
         GPU.running = self
         self.counts, self.history = Counter(), []
-        self.free, self.capability = 1 << 40, "90"
+        self.free, self.pooled, self.capability = 1 << 40, 0, "90"
         self.fail_capture = self.fail_at = None  # an error's text; the kernel that loses the device
         self.event_numbers = iter(range(10**9))
         self._known = []
@@ -198,11 +201,11 @@ class GPU(ModuleType):
         return self._known.index(stream)
 
     def get_default_memory_pool(self):
-        return SimpleNamespace(free_bytes=lambda: 0)
+        return SimpleNamespace(free_bytes=lambda: self.pooled)
 
     def _device(self, index):
         assert index == 0
-        return Device(self.capability)
+        return Device(self, self.capability)
 
     def _pinned(self, size):
         self.counts["pinned"] += 1
@@ -303,6 +306,10 @@ class GPU(ModuleType):
         return lambda grid, block, arguments: self._call(name, arguments, lambda *now: None)
 
     def RawModule(self, *, code, options):
+        self.counts["modules"] += 1
+        return self._module(code, options)
+
+    def _module(self, code, options):
         def get_function(name):
             def launch(grid, block, arguments):
                 self._call(
