@@ -11,7 +11,7 @@ def test_import_contracts_hold():
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as m; m()"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "Contracts: 2 kept, 0 broken" in answer.stdout
+    assert " kept, 0 broken" in answer.stdout
 
 
 def test_cupy_is_imported_in_one_place_only():
