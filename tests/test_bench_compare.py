@@ -95,3 +95,23 @@ def test_the_crossover_is_named(cpu, gpu, words):
 
 def test_without_a_gpu_there_is_no_crossover():
     assert crossover(record({32: {"fastnn": figure(100.0)}})) is None
+
+
+def test_the_worst_is_named_first():
+    old = record({b: {"fastnn": figure(100.0)} for b in (32, 64, 128)})
+    new = record({b: {"fastnn": figure(t)} for b, t in ((32, 120.0), (64, 300.0), (128, 150.0))})
+    with pytest.raises(CheckFailed) as caught:
+        compare(old, new).check(0.1)
+    named = [int(part.split(":")[0]) for part in str(caught.value).split("batch ")[1:]]
+    assert named == [64, 128, 32]
+
+
+@pytest.mark.parametrize("fact", ["gpu", "precision", "blas_threads", "overrides"])
+def test_another_machine_or_setting_is_a_caveat(fact):
+    here, there = record({32: {"fastnn": figure(1.0)}}), record({}, **{fact: "other"})
+    assert any(line.startswith(f"{fact} was 'other'") for line in compare(there, here).caveats)
+
+
+def test_a_gpu_alone_has_nothing_to_overtake():
+    alone = record({32: {"fastnn (cuda)": figure(1.0, device="cuda:0")}})
+    assert crossover(alone) is None

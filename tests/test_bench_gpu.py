@@ -42,6 +42,15 @@ def test_all_paths_have_the_loss_of_the_cpu(gpu, precision, steps):
     assert "synchronize" in gpu.history  # else only launches would be timed
 
 
+def test_the_precision_is_that_of_the_problem(gpu):
+    found = {}
+    for precision in ("float32", "tf32"):
+        competitor = ours.Fastnn(small_problem(precision), 32, "cuda", kernels="fused")
+        competitor.run(5)
+        found[precision] = competitor.loss()
+    assert found["float32"] != found["tf32"]
+
+
 def test_the_floor_is_a_graph_where_steps_are(gpu, monkeypatch):
     (floor,) = products.entrants("cuda")
     competitor = floor.make(small_problem(), 32, "cuda")

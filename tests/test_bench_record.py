@@ -152,3 +152,23 @@ def test_a_median_that_is_no_time_is_refused(tmp_path, median):
     path.write_text(text.replace("12345.5", str(median).replace("nan", "NaN")))
     with pytest.raises(DataError, match="a median of"):
         load(path)
+
+
+def test_disagreements_of_all_batch_sizes_are_kept_and_rounds_are_those_asked_for():
+    world = World()
+    entrants = [
+        world.entrant("a"), world.entrant("b"), world.entrant("c", family="torch", loss=1.005)
+    ]  # fmt: skip
+    found = Record(FACTS)
+    study(
+        found, entrants, small_problem(), (32, 64), rounds=4, clock=world.clock(),
+        say=lambda _: None,
+    )  # fmt: skip
+    assert [line.partition(":")[0] for line in found.disagreements] == ["batch 32", "batch 64"]
+    assert {f.rounds for batch in found.batches.values() for f in batch.values()} == {4}
+    loose = Record(FACTS)  # within what tf32 may differ by
+    study(
+        loose, entrants, small_problem("tf32"), (32,), rounds=1, clock=world.clock(),
+        say=lambda _: None,
+    )  # fmt: skip
+    assert loose.disagreements == []

@@ -390,6 +390,18 @@ def test_a_run_moves_between_devices(gpu, tmp_path, first, second):
     agree(found, expected)
 
 
+def test_a_resumed_run_may_change_what_computes_it(gpu, tmp_path):
+    half = trained(tmp_path, device="cuda", epochs=2)
+    data = blobs(classes=5)
+    found = resume(half.folder, data=data, epochs=3, kernels="fused", precision="tf32")
+    assert (found.kernels, found.precision) == ("fused", "tf32")
+    assert found.summary()["precision"] == "tf32"
+    again = resume(half.folder, data=data, epochs=4)  # and that is what the run is from then on
+    assert (again.kernels, again.precision) == ("fused", "tf32")
+    with pytest.raises(ConfigError, match="use --kernels auto --precision float32"):
+        resume(half.folder, data=data, epochs=5, device="cpu")
+
+
 def test_a_run_stopped_within_an_epoch_goes_on_to_the_bit(gpu, tmp_path):
     class Stop(fastnn.Callback):
         saves = 0
