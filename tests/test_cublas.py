@@ -11,10 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+from fastnn.gpu import _installed
 
 CHILD = """
 import itertools
@@ -42,14 +43,6 @@ except lt.cuBLASLtError as error:
     assert error.status == 1, error  # CUBLAS_STATUS_NOT_INITIALIZED
 print("accepted")
 """
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def test_cublaslt_accepts_every_descriptor(tmp_path: Path) -> None:

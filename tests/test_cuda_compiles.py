@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastnn.kernels import cuda
+from fastnn.kernels import sources
 from tests.stand_in.compiled import CTYPES, parameters
 
 ARCHITECTURES = ("sm_80", "sm_90")  # A100 and H100/H200
@@ -39,21 +39,21 @@ def compile_cubin():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_row_kernels(compile_cubin, dtype, architecture):
-    options = cuda.rows_options(dtype)
-    cubin, warnings = compile_cubin(cuda.rows_source(), options, architecture)
+    options = sources.rows_options(dtype)
+    cubin, warnings = compile_cubin(sources.rows_source(), options, architecture)
     assert warnings.strip("\0\n ") == ""
     for name in (b"softmax_xent", b"column_sums", b"turn_page", b"tally"):
         assert name in cubin
 
 
 def test_a_mistake_is_found(compile_cubin):
-    broken = cuda.rows_source().replace("Real sum = 0;", "Real sum = nothing;")
+    broken = sources.rows_source().replace("Real sum = 0;", "Real sum = nothing;")
     with pytest.raises(pytest.fail.Exception, match="nothing"):
-        compile_cubin(broken, cuda.rows_options("float32"), "sm_90")
+        compile_cubin(broken, sources.rows_options("float32"), "sm_90")
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("kernel", cuda.ELEMENTWISE, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", sources.ELEMENTWISE, ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("real", ["float", "double"])
 @pytest.mark.parametrize("source", ["unsigned char", "float"])
 def test_elementwise_kernels(compile_cubin, kernel, real, source, architecture):
@@ -79,7 +79,7 @@ def test_elementwise_kernels(compile_cubin, kernel, real, source, architecture):
     assert kernel.name.encode() in compile_cubin(text, ("--std=c++17",), architecture)[0]
 
 
-@pytest.mark.parametrize("kernel", cuda.ELEMENTWISE, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", sources.ELEMENTWISE, ids=lambda kernel: kernel.name)
 def test_cupy_itself_writes_a_kernel_around_each_body(compile_cubin, kernel):
     """The source that CuPy generates, by a private function: skipped where that has moved."""
     import cupy

@@ -156,11 +156,11 @@ def test_installed_wheels_are_found_by_their_metadata(monkeypatch):
 
 def test_an_unwritable_kernel_cache_names_the_variable(monkeypatch):
     def broken(name):
-        raise PermissionError(13, "Permission denied", "/root/.cupy/kernel_cache")
+        raise PermissionError(13, "Permission denied", "/home/somebody/.cupy/kernel_cache")
 
     monkeypatch.setattr(module.importlib, "import_module", broken)
     with pytest.raises(
-        DeviceError, match=r"/root/.cupy/kernel_cache \(Permission denied\)"
+        DeviceError, match=r"/home/somebody/.cupy/kernel_cache \(Permission denied\)"
     ) as caught:
         get_backend("cuda")
     assert "CUPY_CACHE_DIR" in caught.value.remedy

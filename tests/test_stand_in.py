@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastnn.backend import get_backend
-from fastnn.kernels import cuda
+from fastnn.kernels.sources import RELU_BACKWARD
 from tests.stand_in import compiled
 
 REAL = ("-DReal=float",)
@@ -96,7 +96,7 @@ def test_allocations_and_plain_operations_are_found_while_capturing(gpu, capture
 def test_a_graph_that_touches_freed_memory_is_found_out(gpu, capture):
     x, dx = gpu.ones(4, np.float32), gpu.ones(4, np.float32)
     capture()
-    gpu.ElementwiseKernel(*cuda.RELU_BACKWARD)(x, dx)
+    gpu.ElementwiseKernel(*RELU_BACKWARD)(x, dx)
     graph = gpu.current.end_capture()
     graph.launch()
     del x

@@ -1,6 +1,6 @@
 // The kernels whose threads must meet: sums and maxima over a row, a column or a batch.
 //
-// `Real` (float or double) and the shapes of the blocks are given to the compiler by cuda.py. Every
+// `Real` (float or double) and the shapes of the blocks are given to the compiler by sources.py. Every
 // sum is made in an order that depends on the shape alone, without atomics, so that two runs agree
 // to the bit.
 

@@ -16,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from fastnn.kernels.cuda import Elementwise
+from fastnn.kernels.sources import Elementwise
 from tests.stand_in import compiled
 
 
