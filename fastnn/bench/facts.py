@@ -21,7 +21,8 @@ _PACKAGES = {
 # Environment variables by which somebody made a library on the way slower, faster or less exact.
 _OVERRIDES = ("OPENBLAS", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "NPY_", "XLA_", "JAX_",
               "TORCH", "CUPY_", "NVIDIA_TF32", "CUDA_VISIBLE")  # fmt: skip
-_SET_BY_THREADPOOLCTL = "KMP_DUPLICATE_LIB_OK"
+# Set by threadpoolctl, torch and this package while peers are imported: nobody's choice.
+_SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "XLA_PYTHON_CLIENT_PREALLOCATE")
 
 
 def machine_facts(
@@ -38,7 +39,7 @@ def machine_facts(
         "overrides": {
             name: value
             for name, value in sorted(os.environ.items())
-            if name.startswith(_OVERRIDES) and name != _SET_BY_THREADPOOLCTL
+            if name.startswith(_OVERRIDES) and name not in _SET_BY_LIBRARIES
         },
         "peers": {name: number for name in packages if (number := _version(name))},
     }
