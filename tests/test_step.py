@@ -13,6 +13,7 @@ from fastnn.kernels.cublas import Epilogue
 from fastnn.training.run import resume, train
 from tests.conftest import blobs
 from tests.stand_in.fake_cublaslt import Epilogue as Supported
+from tests.stand_in.fake_cublaslt import cuBLASLtError
 from tests.test_cli import events, invoke
 
 ROWS, BATCH = 240, 32  # of 300 examples a fifth is held out: 7 batches of 32 and one of 16
@@ -160,13 +161,17 @@ def test_bits_of_an_earlier_pass_are_not_taken_for_those_of_this(gpu):
     assert backend.to_host(dx).tolist() == [[0, 1]]
 
 
-@pytest.mark.parametrize("error", [OSError("libcublasLt.so.13: cannot open"), RuntimeError("no")])
+@pytest.mark.parametrize(
+    "error", [OSError("libcublasLt.so.13: cannot open"), RuntimeError("no"), cuBLASLtError(1)]
+)
 def test_a_library_that_does_not_start_is_a_reason_to_launch(gpu, error):
     def create():
         raise error
 
     gpu.lt.create = create
-    assert "does not start" in kernels_for(get_backend("cuda")).why_not_captured
+    why = kernels_for(get_backend("cuda")).why_not_captured
+    assert f"cuBLASLt does not start: {type(error).__name__}: {error}" in why
+    assert "reinstall nvmath-python" in why
     with pytest.raises(DeviceError, match="does not start"):
         kernels_for(get_backend("cuda"), "captured")
 

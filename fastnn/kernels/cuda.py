@@ -46,14 +46,16 @@ def fused_for(backend: Backend, *, must_capture: bool, precision: str) -> Fused:
                 f"{capability / 10}",
                 "Use --precision float32",
             )
-    try:
-        with backend.activate():
-            return Fused(backend.xp, LtProducts(backend, precision))
-    except ModuleNotFoundError:
-        reason = "nvmath-python is not installed"
-    except Exception as error:  # libraries fail to load in many ways; products work without this
-        reason = f"cuBLASLt does not start: {type(error).__name__}: {error}".splitlines()[0]
     remedy = "Install it with: pip install nvmath-python"
+    with backend.activate():
+        try:
+            return Fused(backend.xp, LtProducts(backend, precision))
+        except ModuleNotFoundError:
+            reason = "nvmath-python is not installed"
+        except Exception as error:  # libraries fail in many ways; products work without this one
+            first = str(error).partition("\n")[0]
+            reason = f"cuBLASLt does not start: {type(error).__name__}: {first}"
+            remedy = "Run fastnn doctor, and reinstall nvmath-python and CuPy with [ctk]"
     if precision != "float32":
         raise DeviceError(f"precision {precision} needs cuBLASLt; {reason}", remedy)
     if must_capture:
