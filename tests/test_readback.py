@@ -36,13 +36,13 @@ def pieces(choice="auto", make=Adam, scaling="standard"):
 class Watched(Trainer):
     """Notes what each epoch's steps had the device do."""
 
-    def _run_steps(self, steps):
+    def _run_steps(self, *args):
         counts, self.epochs_counts = (
             self.model.backend.xp.counts,
             getattr(self, "epochs_counts", []),
         )
         before = counts.copy()
-        super()._run_steps(steps)
+        super()._run_steps(*args)
         self.epochs_counts.append(counts - before)
 
 

@@ -36,9 +36,6 @@ class Steps(Protocol):
     def run(self, step: int) -> None:
         """The next step, number `step` of the epoch: forward, backward, tally, update."""
 
-    def prepare(self, epoch: int) -> None:
-        """What the host can do ahead for an epoch while the device is at work."""
-
 
 class HostSteps:
     """Every kernel called anew, with what the host cut out for this step."""
@@ -68,9 +65,6 @@ class HostSteps:
         self._model.loss_and_grad(x, labels, head)
         self._tally.add(step, head)
         self._optimizer.update(self._model.grads, self._rates[step - self._start])
-
-    def prepare(self, epoch: int) -> None:
-        self._batches.draw_ahead(epoch)
 
 
 class DeviceSteps:
@@ -137,9 +131,6 @@ class DeviceSteps:
             self._launched.add(rows)
         else:
             graph.launch()
-
-    def prepare(self, epoch: int) -> None:
-        self._batches.draw_ahead(epoch)
 
     def _launch(self, rows: int) -> None:
         """All kernels of a step with so many rows, onto the current stream."""

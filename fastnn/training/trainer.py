@@ -144,14 +144,14 @@ class Trainer:
             self._announce("on_fit_start")
             while self.epoch < epochs and self.stopped is None:
                 with np.errstate(all="ignore"):  # divergence is reported at the epoch's end
-                    self._run_steps(steps)
+                    self._run_steps(steps, train)
                 self._finish_epoch(train, valid)
         finally:
             if valid is not None and self.best.weights is not None:
                 self.model.params.vector[...] = self.best.weights
             self._announce("on_fit_end")
 
-    def _run_steps(self, steps: Steps) -> None:
+    def _run_steps(self, steps: Steps, train: Batches) -> None:
         """The rest of one epoch. Nothing is read back from the device, unless a save is due."""
         optimizer, rest = self.optimizer, self.steps_per_epoch - self.position
         began = time.perf_counter() - self._seconds
@@ -165,7 +165,7 @@ class Trainer:
                 self._seconds = time.perf_counter() - began
                 self._save_between()
         if self.epoch + 1 < self.epochs:
-            steps.prepare(self.epoch + 1)
+            train.draw_ahead(self.epoch + 1)
         self.model.backend.synchronize()
         self.path = steps.path  # capturing may have failed
         self._seconds = time.perf_counter() - began
