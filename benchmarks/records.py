@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from fastnn.bench import facts
 RESULTS = Path(__file__).parent / "results"
 
 
-def facts_with_warnings() -> dict[str, Any]:
-    """The facts of this machine; what may spoil the figures goes to stderr."""
-    found = facts.machine_facts()
+def facts_with_warnings(families: Iterable[str] = ()) -> dict[str, Any]:
+    """The facts of this machine and these peers; what may spoil the figures goes to stderr."""
+    found = facts.machine_facts(families=families)
     for warning in facts.caveats(found):
         print(f"warning: {warning}", file=sys.stderr)
     return found

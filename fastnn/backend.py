@@ -6,7 +6,6 @@ switch: whoever holds arrays also holds the backend they live on.
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastnn import blas
 from fastnn.errors import ConfigError, DeviceError
 from fastnn.gpu import cuda_version, explained, usable_cupy
 
@@ -33,12 +33,16 @@ _PIECE = 64 << 20  # bytes of an upload at a time
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A device and its array module `xp`; `reason` tells why this device was chosen."""
+    """A device and its array module `xp`; `reason` tells why this device was chosen.
+
+    `threads` is how many CPU threads may work at once: in BLAS, or fastnn's own.
+    """
 
     name: Literal["cpu", "cuda"]
     index: int
     xp: ModuleType = field(repr=False)
     reason: str = field(default="asked for", compare=False)
+    threads: int = field(default_factory=blas.default_threads, compare=False)
 
     def __str__(self) -> str:
         return self.name if self.name == "cpu" else f"{self.name}:{self.index}"
@@ -86,7 +90,8 @@ class Backend:
         An error of the GPU leaves it as a `DeviceError` with a remedy.
         """
         if self.name == "cpu":
-            yield
+            with blas.limited(self.threads):
+                yield
             return
         try:
             with self.xp.cuda.Device(self.index), _on_stream(self.stream, self.xp.cuda):
@@ -116,8 +121,9 @@ class Backend:
             "python": platform.python_version(),
             "system": f"{platform.system()} {platform.machine()}",
             "numpy": np.__version__,
-            "cores": str(usable_cores()),
-            **blas_facts(),
+            "cores": str(blas.usable_cores()),
+            **blas.facts(),
+            "threads": str(self.threads),
         }
         if self.name == "cuda":
             runtime = self.xp.cuda.runtime
@@ -131,44 +137,31 @@ class Backend:
         return facts
 
 
-def get_backend(device: str = "auto") -> Backend:
+def get_backend(device: str = "auto", *, threads: int = 0) -> Backend:
     """The backend for "auto", "cpu", "cuda" or "cuda:INDEX".
 
     `auto` takes a usable GPU, else the CPU, and says why in `Backend.reason`. An explicit "cuda"
-    never falls back: what is missing is a `DeviceError` with the command that mends it.
+    never falls back: what is missing is a `DeviceError` with the command that mends it. `threads`
+    bounds the CPU threads; 0 stands for as many as NumPy's BLAS was started with.
     """
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
     if match is None:
         raise ConfigError(f"device: {device!r} is not one of auto, cpu, cuda, cuda:0, cuda:1, ...")
+    cores = blas.usable_cores()
+    if not 0 <= threads <= cores:
+        raise ConfigError(
+            f"threads: {threads} must be from 1 to the {cores} cores that this process may use, or "
+            "0 for fastnn's choice"
+        )
+    threads = threads or blas.default_threads()
     if device == "cpu":
-        return Backend("cpu", 0, np)
+        return Backend("cpu", 0, np, threads=threads)
     if device == "auto":
         try:
-            return _cuda(0, "auto: a usable GPU was found")
+            return _cuda(0, "auto: a usable GPU was found", threads)
         except DeviceError as error:
-            return Backend("cpu", 0, np, f"auto: {error.problem}")
-    return _cuda(int(match[1] or 0), "asked for")
-
-
-def usable_cores() -> int:
-    """Processors this process may run on (its affinity mask, where the system has one)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def blas_facts() -> dict[str, str]:
-    """Name, version, kernel architecture and thread count of the BLAS that NumPy uses."""
-    from threadpoolctl import threadpool_info
-
-    for library in threadpool_info():
-        if library["user_api"] == "blas":
-            return {
-                "blas": f"{library['internal_api']} {library.get('version') or ''}".strip(),
-                "blas_architecture": str(library.get("architecture") or "unknown"),
-                "blas_threads": str(library["num_threads"]),
-            }
-    return {"blas": "unknown", "blas_architecture": "unknown", "blas_threads": "unknown"}
+            return Backend("cpu", 0, np, f"auto: {error.problem}", threads)
+    return _cuda(int(match[1] or 0), "asked for", threads)
 
 
 def address_of(array: Any) -> int:
@@ -176,8 +169,8 @@ def address_of(array: Any) -> int:
     return int(array.data.ptr)
 
 
-def _cuda(index: int, reason: str) -> Backend:
-    return Backend("cuda", index, usable_cupy(index), reason)
+def _cuda(index: int, reason: str, threads: int) -> Backend:
+    return Backend("cuda", index, usable_cupy(index), reason, threads)
 
 
 @cache

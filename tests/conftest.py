@@ -14,13 +14,35 @@ import pytest
 from fastnn.backend import Backend, get_backend
 from fastnn.data.examples import Dataset, Examples, Schema
 from fastnn.errors import DeviceError
+from fastnn.kernels import cpu
 
 REAL_DATA = os.environ.get("FASTNN_DATA")
 
 
-@pytest.fixture(params=["cpu", "stand-in", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture
+def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if Numba were not installed."""
+    monkeypatch.setattr(cpu, "compiled", lambda: "Numba is not installed (pip install numba)")
+
+
+@pytest.fixture
+def numba() -> None:
+    """Numba, or a reason to skip."""
+    kernels = cpu.compiled()
+    if isinstance(kernels, str):
+        pytest.skip(f"not tested with compiled kernels: {kernels}")
+
+
+@pytest.fixture(params=["cpu", "numba", "stand-in", pytest.param("cuda", marks=pytest.mark.gpu)])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """Each device in turn, and the CUDA path on the host; what cannot be had here is skipped."""
+    """Each device in turn, with the kernels that it has by itself.
+
+    That is the CPU without and with Numba, the CUDA path on the host, and a GPU; what cannot be had
+    here is skipped.
+    """
+    if request.param in ("cpu", "numba"):
+        request.getfixturevalue("numba" if request.param == "numba" else "without_numba")
+        return get_backend("cpu")
     if request.param == "stand-in":
         request.getfixturevalue("gpu")
         return get_backend("cuda")

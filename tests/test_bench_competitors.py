@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastnn.bench import memory
-from fastnn.bench.competitors import Entrant, Skipped, imported
+from fastnn.bench import memory, ours
+from fastnn.bench.competitors import Entrant, Problem, Skipped, imported
 from fastnn.bench.facts import caption, caveats, machine_facts
 from fastnn.bench.ours import Fastnn
 from fastnn.bench.record import AGREE_AFTER, AGREE_WITHIN
@@ -55,16 +55,19 @@ def test_batches_are_full_and_start_again_at_the_front():
 
 @pytest.mark.parametrize("batch", [32, 300])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_from_scratch_agrees_with_fastnn_over_twenty_steps(batch, dtype):
+@pytest.mark.parametrize("kernels", ["reference", "fused", "captured"])
+def test_from_scratch_agrees_with_fastnn_over_twenty_steps(batch, dtype, kernels, request):
     from fastnn.bench.from_scratch import FromScratch
 
+    if kernels != "reference":
+        request.getfixturevalue("numba")
     problem = small_problem()
-    ours = Fastnn(problem, batch, "cpu")
+    mine = Fastnn(problem, batch, "cpu", kernels=kernels)
     theirs = FromScratch(problem, batch, "cpu", dtype=dtype)
     for _ in range(20):
-        ours.run(1)
+        mine.run(1)
         theirs.run(1)
-        assert theirs.loss() == pytest.approx(ours.loss(), rel=1e-5)
+        assert theirs.loss() == pytest.approx(mine.loss(), rel=1e-5)
 
 
 @pytest.mark.parametrize("family", PEERS)
@@ -77,22 +80,30 @@ def test_peers_agree_with_fastnn_and_leave_the_start_alone(family):
         pytest.skip(f"{family}: {found['skipped']}")
     expected = {}
     for batch in (32, 128):
-        ours = Fastnn(small_problem(), batch, "cpu")
-        ours.run(AGREE_AFTER)
-        expected[batch] = ours.loss()
+        mine = Fastnn(small_problem(), batch, "cpu")
+        mine.run(AGREE_AFTER)
+        expected[batch] = mine.loss()
     for name, loss in found["losses"].items():
         batch = int(name.split(", ")[1])
         assert loss == pytest.approx(expected[batch], rel=AGREE_WITHIN["float32"]), name
     assert found["start_untouched"]
 
 
-def test_the_roster_begins_with_fastnn_and_says_who_is_missing(monkeypatch):
+def test_the_roster_begins_with_fastnn_and_says_who_is_missing(without_numba, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     found, skipped = roster(["cpu"], ["numpy", "torch"])
     assert [entrant.key for entrant in found] == [
-        "fastnn", "products alone", "from-scratch", "from-scratch float64",
+        "fastnn NumPy", "products alone", "from-scratch", "from-scratch float64",
     ]  # fmt: skip
     assert "torch" in skipped
+
+
+def test_every_path_of_the_cpu_takes_part(numba):
+    assert list(ours.paths("cpu")) == ["fastnn", "fastnn fused", "fastnn NumPy"]
+    problem = small_problem()
+    steps = {e.name: e.make(problem, 32, "cpu")._steps for e in ours.entrants("cpu")}
+    paths = {name: each.path for name, each in steps.items()}
+    assert paths == {"fastnn": "captured", "fastnn fused": "fused", "fastnn NumPy": "reference"}
 
 
 def test_a_missing_package_is_told_from_a_broken_one(tmp_path, monkeypatch):
@@ -146,12 +157,12 @@ def test_facts_name_machine_versions_and_overrides(monkeypatch):
 
 def test_memory_of_a_child_process_is_plausible():
     (entrant, *_), _ = roster(["cpu"], [])
-    (mebibytes,) = memory.peak_memory([entrant], 128, "float32").values()
+    (mebibytes,) = memory.peak_memory([entrant], 128, Problem(small_problem().examples)).values()
     assert 5 < mebibytes < 200  # five vectors of 2 MiB, and a batch's activations
 
 
 def test_a_child_that_fails_is_left_out_with_its_reason():
     said = []
     nobody = Entrant("nobody", "numpy", "cpu", Fastnn)
-    assert memory.peak_memory([nobody], 32, "float32", say=said.append) == {}
+    assert memory.peak_memory([nobody], 32, small_problem(), say=said.append) == {}
     assert said == ["nobody: memory not measured: StopIteration"]

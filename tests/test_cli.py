@@ -252,13 +252,13 @@ def test_doctor_checks_gradients_and_reports_the_gpu():
 
 
 def test_doctor_warns_of_a_forced_blas_architecture(monkeypatch):
-    from fastnn import backend
+    from fastnn import blas
     from fastnn.cli import doctor
 
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     monkeypatch.setattr(doctor, "_architecture_without_override", lambda: "SkylakeX")
     facts = {"blas": "openblas", "blas_architecture": "Haswell", "blas_threads": "2"}
-    monkeypatch.setattr(backend, "blas_facts", lambda: facts)
+    monkeypatch.setattr(blas, "facts", lambda: facts)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     (warning,) = [
         finding for finding in events(invoke("doctor", "--json").stdout)
@@ -280,11 +280,11 @@ def test_doctor_finds_wrong_gradients(monkeypatch):
 
 
 def test_doctor_warns_where_other_processes_are_busy(monkeypatch):
-    from fastnn import backend
+    from fastnn import blas
 
     facts = {"blas": "openblas", "blas_architecture": "Zen", "blas_threads": "2"}
-    monkeypatch.setattr(backend, "blas_facts", lambda: facts)
-    monkeypatch.setattr(backend, "usable_cores", lambda: 2)
+    monkeypatch.setattr(blas, "facts", lambda: facts)
+    monkeypatch.setattr(blas, "usable_cores", lambda: 2)
     for load, expected in ((0.2, 0), (1.9, 1)):
         monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
         found = [event.get("text", "") for event in events(invoke("doctor", "--json").stdout)]

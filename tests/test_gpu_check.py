@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_is_refused(gpu, monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--precision", "tf32", "--device", "cpu"], 2, "need an NVIDIA GPU"),
+        (["--precision", "tf32", "--device", "cpu"], 2, "needs an NVIDIA GPU"),
         (["--seeds", "0"], 2, "--seeds: 0 must be at least 1"),
         (["--device", "nonsense"], 2, "device: 'nonsense'"),
     ],
@@ -161,7 +161,7 @@ def test_time_to_accuracy_notes_when_each_threshold_is_passed(monkeypatch, capsy
         sys, "argv", ["time_to_accuracy", "--device", "cpu", "--seeds", "2", "--json"]
     )
     time_to_accuracy.main()
-    found = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)["contestants"].values()
     assert found["88%"]["reached"] == 2
     assert 0 < found["88%"]["mean"] <= found["seconds of all epochs"]["mean"]
     assert found["last accuracy"]["mean"] > 0.9

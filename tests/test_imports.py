@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -14,6 +15,9 @@ for module in pkgutil.walk_packages(fastnn.__path__, "fastnn."):
 """
 
 
+COMPILED = "'fastnn.kernels.loops', 'fastnn.kernels.native'"  # what Numba compiles
+
+
 def run(code):
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
@@ -21,16 +25,17 @@ def run(code):
 
 
 def test_the_library_imports_without_terminal_plot_and_gpu_packages():
-    blocked = ["cupy", "typer", "rich", "matplotlib", "click"]
+    blocked = ["cupy", "numba", "typer", "rich", "matplotlib", "click"]
     code = BLOCK.format(names=blocked) + EVERY_MODULE.format(
-        skipped="'fastnn.cli', 'fastnn.__main__'"
+        skipped=f"'fastnn.cli', 'fastnn.__main__', {COMPILED}"
     )
     answer = run(code)
     assert (answer.stdout, answer.stderr) == ("", "")
 
 
 def test_every_module_imports_without_side_effects():
-    answer = run(EVERY_MODULE.format(skipped="'fastnn.__main__',"))
+    absent = "" if find_spec("numba") else COMPILED
+    answer = run(EVERY_MODULE.format(skipped=f"'fastnn.__main__', {absent}"))
     assert (answer.stdout, answer.stderr) == ("", "")
 
 
@@ -50,7 +55,16 @@ def test_a_broken_cupy_does_no_harm(tmp_path):
     ],
 )
 def test_import_loads_numpy_at_most(code):
-    heavy = ("cupy", "typer", "rich", "matplotlib", "pydantic", "sklearn", "urllib.request")
+    heavy = (
+        "cupy",
+        "numba",
+        "typer",
+        "rich",
+        "matplotlib",
+        "pydantic",
+        "sklearn",
+        "urllib.request",
+    )
     answer = run(f"{code}\nimport sys\nprint([m for m in {heavy!r} if m in sys.modules])")
     assert answer.stdout.strip() == "[]"
 

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from fastnn.backend import get_backend
 from fastnn.errors import ConfigError
 from fastnn.kernels import Kernels, XentScratch, kernels_for
+from fastnn.kernels.cpu import Compiled
 from fastnn.kernels.reference import Reference
 from fastnn.nn.optim import Adam
 from fastnn.nn.params import Flat, Layout
@@ -29,26 +30,29 @@ def xent(kernels, xp, z, labels, scale=1.0):
     return dz, losses, hits
 
 
-def test_the_reference_satisfies_the_protocol():
+def test_the_reference_satisfies_the_protocol(without_numba):
     kernels: Kernels = Reference(np)
     assert kernels_for(get_backend("cpu")) == kernels
+
+
+def test_compiled_kernels_serve_a_cpu_unless_the_reference_is_asked_for(numba):
+    backend = get_backend("cpu")
+    assert all(isinstance(kernels_for(backend, c), Compiled) for c in ("auto", "fused", "captured"))
+    assert isinstance(kernels_for(backend, "reference"), Reference)
 
 
 @pytest.mark.parametrize(
     ("choice", "precision", "named"),
     [
-        ("fused", "float32", "kernels 'fused' need an NVIDIA GPU.* use --kernels auto$"),
-        (
-            "captured",
-            "tf32",
-            "'captured' and precision 'tf32' .* --kernels auto --precision float32$",
-        ),
-        ("auto", "tf32", "precision 'tf32' need an NVIDIA GPU.* use --precision float32$"),
+        ("fused", "float32", r"'fused': Numba is not .*\(pip install .* use --kernels auto$"),
+        ("captured", "float32", "'captured': Numba is not installed"),
+        ("captured", "tf32", "precision 'tf32' needs an NVIDIA GPU.* --precision float32$"),
+        ("auto", "tf32", "precision 'tf32' needs an NVIDIA GPU.* use --precision float32$"),
         ("quick", "float32", "kernels: 'quick' is not one of auto, reference, fused, captured"),
         ("auto", "fp8", "precision: 'fp8' is not one of float32, tf32"),
     ],
 )
-def test_what_a_cpu_does_not_have_is_refused_by_name(choice, precision, named):
+def test_what_a_cpu_does_not_have_is_refused_by_name(without_numba, choice, precision, named):
     with pytest.raises(ConfigError, match=named):
         kernels_for(get_backend("cpu"), choice, precision)
 

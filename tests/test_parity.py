@@ -1,7 +1,8 @@
 """Fused kernels and the reference give the same numbers, at awkward shapes and in both dtypes.
 
-On the stand-in the fused kernels are the very sources that a GPU gets, compiled for the host; with
-a GPU, they are what runs there. Tolerances come from the dtype and the length of a sum.
+On a CPU the fused kernels are Numba's. On the stand-in they are the very sources that a GPU gets,
+compiled for the host; with a GPU, they are what runs there. Tolerances come from the dtype and the
+length of a sum.
 """
 
 from __future__ import annotations
@@ -20,14 +21,25 @@ SHAPES = [(1, 1, 1), (1, 9, 2), (3, 2, 1), (33, 100, 7), (130, 5, 129), (257, 31
 DTYPES = [np.float32, np.float64]
 
 
-@pytest.fixture(params=["stand-in", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(params=["numba", "stand-in", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request):
+    if request.param == "numba":
+        request.getfixturevalue("numba")
+        return get_backend("cpu")
     if request.param == "stand-in":
         request.getfixturevalue("gpu")
     try:
         return get_backend("cuda")
     except DeviceError as error:
         pytest.skip(f"not tested on {request.param}: {error.problem}")
+
+
+@pytest.fixture
+def gpu_device(device):
+    """For the kernels that only a captured step needs."""
+    if device.name == "cpu":
+        pytest.skip("a CPU has no such kernel")
+    return device
 
 
 class Both:
@@ -115,7 +127,7 @@ def test_of_equal_logits_the_first_wins_wherever_its_lane_is(device):
         host[row, list(classes)] = 5
     for offset, expected in ((0, True), (1, False)):
         labels = np.array([classes[min(offset, len(classes) - 1)] for classes in ties])
-        dz, losses, hits = device.asarray(host), device.xp.zeros(len(ties), np.float32), None
+        dz, losses = device.asarray(host.copy()), device.xp.zeros(len(ties), np.float32)
         hits = device.xp.zeros(len(ties), bool)
         z = device.asarray(host.copy())
         both.fused.softmax_xent(dz, losses, hits, z, device.asarray(labels), None, scale=1.0)
@@ -206,29 +218,29 @@ def test_sgd_over_several_steps(device, momentum, nesterov, decay, dtype):
 
 
 @pytest.mark.parametrize("count", [1, 37, 300, 1000])
-def test_tally_sums_a_batch_into_its_slot_and_goes_on(device, count):
-    both = Both(device, np.float32)
+def test_tally_sums_a_batch_into_its_slot_and_goes_on(gpu_device, count):
+    both = Both(gpu_device, np.float32)
     host, losses = both.normal(count)
     hits = host > 0
-    sums, found = device.xp.zeros(4, np.float32), device.xp.zeros(4, np.int64)
-    cursor = device.asarray([2], np.int32)
-    both.fused.tally(sums, found, cursor, losses, device.asarray(hits))
-    assert device.to_host(found).tolist() == [0, 0, hits.sum(), 0]
-    assert device.to_host(sums)[2] == pytest.approx(host.sum(dtype=np.float64), abs=1e-4)
-    assert device.to_host(cursor).tolist() == [3]
+    sums, found = gpu_device.xp.zeros(4, np.float32), gpu_device.xp.zeros(4, np.int64)
+    cursor = gpu_device.asarray([2], np.int32)
+    both.fused.tally(sums, found, cursor, losses, gpu_device.asarray(hits))
+    assert gpu_device.to_host(found).tolist() == [0, 0, hits.sum(), 0]
+    assert gpu_device.to_host(sums)[2] == pytest.approx(host.sum(dtype=np.float64), abs=1e-4)
+    assert gpu_device.to_host(cursor).tolist() == [3]
 
 
-def test_a_tally_of_many_is_exact(device):
+def test_a_tally_of_many_is_exact(gpu_device):
     """Sums of float64 losses are made in float64, and hits do not wrap."""
-    double = Both(device, np.float64)
-    sums, found = device.xp.zeros(1, np.float32), device.xp.zeros(1, np.int64)
+    double = Both(gpu_device, np.float64)
+    sums, found = gpu_device.xp.zeros(1, np.float32), gpu_device.xp.zeros(1, np.int64)
     losses = np.ones(70_000)
     losses[0] = 2.0**24
-    hits = device.asarray(np.ones(70_000, bool))
-    cursor = device.asarray([0], np.int32)
-    double.fused.tally(sums, found, cursor, device.asarray(losses), hits)
-    assert device.to_host(found).tolist() == [70_000]
-    assert device.to_host(sums)[0] == np.float32(2.0**24 + 69_999)
+    hits = gpu_device.asarray(np.ones(70_000, bool))
+    cursor = gpu_device.asarray([0], np.int32)
+    double.fused.tally(sums, found, cursor, gpu_device.asarray(losses), hits)
+    assert gpu_device.to_host(found).tolist() == [70_000]
+    assert gpu_device.to_host(sums)[0] == np.float32(2.0**24 + 69_999)
 
 
 def test_kernels_serve_both_dtypes_in_turn(device):
@@ -242,14 +254,17 @@ def test_kernels_serve_both_dtypes_in_turn(device):
         assert device.to_host(x).tolist() == [[3, 4], [1, 2]]
 
 
-def test_a_page_holds_the_rows_and_rates_of_its_step(device):
-    both = Both(device, np.float32)
-    order, table = device.asarray(np.arange(700)[::-1]), device.asarray(np.eye(3), np.float32)
+def test_a_page_holds_the_rows_and_rates_of_its_step(gpu_device):
+    both = Both(gpu_device, np.float32)
+    order, table = (
+        gpu_device.asarray(np.arange(700)[::-1]),
+        gpu_device.asarray(np.eye(3), np.float32),
+    )
     for step, count in ((0, 300), (1, 300), (2, 100)):
-        rows, rates = device.xp.zeros(count, np.int64), device.xp.zeros(3, np.float32)
-        cursor = device.asarray([step], np.int32)
+        rows, rates = gpu_device.xp.zeros(count, np.int64), gpu_device.xp.zeros(3, np.float32)
+        cursor = gpu_device.asarray([step], np.int32)
         both.fused.turn_page(rows, rates, cursor, order, table, batch=300)
-        assert device.to_host(rows).tolist() == list(
+        assert gpu_device.to_host(rows).tolist() == list(
             range(699 - 300 * step, 699 - 300 * step - count, -1)
         )
-        assert device.to_host(rates).tolist() == [float(k == step) for k in range(3)]
+        assert gpu_device.to_host(rates).tolist() == [float(k == step) for k in range(3)]

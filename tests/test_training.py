@@ -258,7 +258,13 @@ def test_inputs_unlike_those_of_training_are_refused(blob_data, inputs, fault):
 @pytest.mark.parametrize(
     "settings", [{}, {"optimizer": "sgd"}, {"val": 0.0}, {"schedule": "cosine"}]
 )
-def test_resume_after_any_save_equals_an_uninterrupted_run(blob_data, tmp_path, settings):
+@pytest.mark.parametrize("kernels", ["reference", "fused", "captured"])
+def test_resume_after_any_save_equals_an_uninterrupted_run(
+    blob_data, tmp_path, settings, kernels, request
+):
+    if kernels != "reference":
+        request.getfixturevalue("numba")
+    settings = settings | {"kernels": kernels}
     config = changed(epochs=3, save_every=3, **settings)
     whole = train(config, data=blob_data)
     steps = math.ceil((240 if config.val else 300) / 32)

@@ -11,8 +11,8 @@ from fastnn.errors import CheckFailed, ConfigError, DataError
 
 # Facts without which two records are of different machines or set-ups.
 _DECISIVE = (
-    "processor", "cores", "gpu", "blas", "blas_architecture", "blas_threads", "precision",
-    "overrides",
+    "network", "processor", "cores", "gpu", "blas", "blas_architecture", "blas_threads", "threads",
+    "precision", "overrides",
 )  # fmt: skip
 
 

@@ -51,13 +51,19 @@ class Problem:
     examples: Examples
     sizes: tuple[int, ...] = SIZES
     precision: str = "float32"  # of matrix products; tf32 on a GPU only
+    seed: int = 0  # of the common start
 
     @classmethod
-    def drawn(cls, precision: str = "float32") -> Problem:
-        """The default network on drawn garments."""
-        images, labels = draw(_DRAWN, split="train")
+    def drawn(cls, sizes: tuple[int, ...] = SIZES, precision: str = "float32") -> Problem:
+        """A network of these widths: on drawn garments if they fit it, else on random bytes."""
         rows = np.arange(EXAMPLES) % _DRAWN
-        return cls(Examples(images[rows], labels[rows]), precision=precision)
+        if (sizes[0], sizes[-1]) == (SIZES[0], SIZES[-1]):
+            images, labels = draw(_DRAWN, split="train")
+        else:
+            rng = np.random.default_rng(0)
+            images = rng.integers(0, 256, (_DRAWN, sizes[0]), dtype=np.uint8)
+            labels = rng.integers(0, sizes[-1], _DRAWN, dtype=np.int32)
+        return cls(Examples(images[rows], labels[rows]), sizes, precision)
 
     @cached_property
     def floats(self) -> NDArray[np.float32]:
@@ -69,7 +75,7 @@ class Problem:
     @cached_property
     def start(self) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Weights (I, O) and biases (O,) that every competitor copies before its first step."""
-        model = MLP(self.sizes, get_backend("cpu"), rng=np.random.default_rng(0))
+        model = MLP(self.sizes, get_backend("cpu"), rng=np.random.default_rng(self.seed))
         return model.layers(model.params)
 
     def rows(self, batch: int) -> Iterator[slice]:

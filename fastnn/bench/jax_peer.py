@@ -46,9 +46,7 @@ class Jax:
         jax.config.update("jax_default_matmul_precision", "tensorfloat32" if tf32 else "highest")
         self._inputs = jax.device_put(problem.floats)
         self._labels = jax.device_put(problem.examples.labels)
-        start = jax.device_put([(w.copy(), b.copy()) for w, b in problem.start])
-        zeros = jax.tree.map(np.zeros_like, start)
-        self._state: Any = (start, zeros, zeros, np.float32("nan"))
+        self._state: Any = start_state(problem)
         self._done = 0
         self._block, self._rest = _loops(batch, len(problem.examples.labels) // batch)
 
@@ -77,30 +75,11 @@ def _loops(batch: int, batches: int) -> tuple[Any, Any]:
     from jax import lax
     from jax import numpy as jnp
 
-    def loss_of(layers: Any, x: Any, labels: Any) -> Any:
-        for w, b in layers[:-1]:
-            x = jax.nn.relu(x @ w + b)
-        w, b = layers[-1]
-        z = x @ w + b
-        right = jnp.take_along_axis(z, labels[:, None], axis=1)[:, 0]
-        return jnp.mean(jax.nn.logsumexp(z, axis=1) - right)
-
     def step(k: Any, state: Any, inputs: Any, labels: Any) -> Any:
-        layers, m, v, _ = state
         row = k % batches * batch
         x = lax.dynamic_slice_in_dim(inputs, row, batch)
-        loss, g = jax.value_and_grad(loss_of)(
-            layers, x, lax.dynamic_slice_in_dim(labels, row, batch)
-        )
-        m = jax.tree.map(lambda m, g: BETA1 * m + (1 - BETA1) * g, m, g)
-        v = jax.tree.map(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, v, g)
-        t = (k + 1).astype(jnp.float32)
-        c1, c2 = 1 - BETA1**t, 1 - BETA2**t
-        layers = jax.tree.map(
-            lambda p, m, v: p - LEARNING_RATE * (m / c1) / (jnp.sqrt(v / c2) + EPS),
-            layers, m, v,
-        )  # fmt: skip
-        return layers, m, v, loss
+        there = lax.dynamic_slice_in_dim(labels, row, batch)
+        return adam_step(state, x, there, LEARNING_RATE, k + 1)
 
     def block(state: Any, first: Any, inputs: Any, labels: Any) -> Any:
         def one(state: Any, k: Any) -> Any:
@@ -112,3 +91,44 @@ def _loops(batch: int, batches: int) -> tuple[Any, Any]:
         return lax.fori_loop(first, last, lambda k, s: step(k, s, inputs, labels), state)
 
     return jax.jit(block), jax.jit(rest)
+
+
+def start_state(problem: Problem) -> Any:
+    """Layers at the common start, both moments at zero, and no loss yet."""
+    import jax
+
+    start = jax.device_put([(w.copy(), b.copy()) for w, b in problem.start])
+    zeros = jax.tree.map(np.zeros_like, start)
+    return start, zeros, zeros, np.float32("nan")
+
+
+def logits(layers: Any, x: Any) -> Any:
+    """ReLU between the layers."""
+    import jax
+
+    for w, b in layers[:-1]:
+        x = jax.nn.relu(x @ w + b)
+    w, b = layers[-1]
+    return x @ w + b
+
+
+def adam_step(state: Any, x: Any, labels: Any, rate: Any, t: Any) -> Any:
+    """The state after step number t, counted from 1, to be traced."""
+    import jax
+    from jax import numpy as jnp
+
+    def loss_of(layers: Any) -> Any:
+        z = logits(layers, x)
+        right = jnp.take_along_axis(z, labels[:, None], axis=1)[:, 0]
+        return jnp.mean(jax.nn.logsumexp(z, axis=1) - right)
+
+    layers, m, v, _ = state
+    loss, g = jax.value_and_grad(loss_of)(layers)
+    m = jax.tree.map(lambda m, g: BETA1 * m + (1 - BETA1) * g, m, g)
+    v = jax.tree.map(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, v, g)
+    t = t.astype(jnp.float32)
+    c1, c2 = 1 - BETA1**t, 1 - BETA2**t
+    layers = jax.tree.map(
+        lambda p, m, v: p - rate * (m / c1) / (jnp.sqrt(v / c2) + EPS), layers, m, v
+    )
+    return layers, m, v, loss

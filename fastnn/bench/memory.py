@@ -1,6 +1,6 @@
 """Peak memory of one competitor, measured in a process of its own.
 
-    python -m fastnn.bench.memory NAME FAMILY BATCH DEVICE PRECISION     prints mebibytes
+    python -m fastnn.bench.memory NAME FAMILY BATCH DEVICE PRECISION WIDTHS   prints mebibytes
 
 On a CPU it is the peak of resident memory while the competitor is made and takes its steps, minus
 what the process held before that, with libraries imported and the bytes of the examples in memory:
@@ -23,14 +23,17 @@ _STEPS = 5
 
 
 def peak_memory(
-    entrants: Iterable[Entrant], batch: int, precision: str, *, say: Callable[[str], None] = print
+    entrants: Iterable[Entrant], batch: int, problem: Problem, *, say: Callable[[str], None] = print
 ) -> dict[str, float]:
     """Mebibytes by competitor; of those whose process fails `say` tells the reason."""
     found = {}
     for entrant in entrants:
         if entrant.family == "floor":
             continue
-        arguments = [entrant.key, entrant.family, str(batch), entrant.device, precision]
+        widths = "-".join(map(str, problem.sizes))
+        arguments = [
+            entrant.key, entrant.family, str(batch), entrant.device, problem.precision, widths,
+        ]  # fmt: skip
         command = [sys.executable, "-m", __name__, *arguments]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode == 0:
@@ -41,10 +44,10 @@ def peak_memory(
     return found
 
 
-def main(key: str, family: str, batch: int, device: str, precision: str) -> None:
+def main(key: str, family: str, batch: int, device: str, precision: str, widths: str) -> None:
     """Print the peak of this process."""
     occupied = 0.0 if device == "cpu" else _occupied(device)
-    problem = Problem.drawn(precision)
+    problem = Problem.drawn(tuple(map(int, widths.split("-"))), precision)
     _ = problem.start
     # Nobody else's library may start on the device: its context would be counted, too.
     makers = ours.entrants(device, precision) if family == "fastnn" else PEERS[family](device)

@@ -6,12 +6,14 @@ from functools import partial
 
 import numpy as np
 
+from fastnn import blas
 from fastnn.backend import get_backend
 from fastnn.bench.competitors import BETA1, BETA2, EPS, LEARNING_RATE, Entrant, Problem
 from fastnn.data.batches import Batches
 from fastnn.data.examples import Examples
 from fastnn.data.scaling import Scaling
 from fastnn.kernels import kernels_for
+from fastnn.kernels.cpu import Compiled
 from fastnn.kernels.cuda import Fused
 from fastnn.nn.model import MLP
 from fastnn.nn.optim import Adam
@@ -23,8 +25,10 @@ def paths(device: str, precision: str = "float32") -> dict[str, str]:
     """The ways through a step that fastnn has on this device: name in tables -> --kernels."""
     backend = get_backend(device)
     kernels = kernels_for(backend, "auto", precision)
+    if isinstance(kernels, Compiled):
+        return {"fastnn": "captured", "fastnn fused": "fused", "fastnn NumPy": "reference"}
     if not isinstance(kernels, Fused):
-        return {"fastnn": "auto"}
+        return {"fastnn NumPy": "reference"}
     found = {"fastnn fused": "fused"}
     if kernels.why_not_captured is None:
         found = {"fastnn": "captured"} | found
@@ -69,13 +73,16 @@ class Fastnn:
 
     def run(self, steps: int) -> None:
         with self._backend.activate():
-            for _ in range(steps):
-                if self._position in (0, len(self._batches)):
-                    self._position = 0
-                    self._steps.open(0, 0, [LEARNING_RATE] * len(self._batches))
-                self._steps.run(self._position)
-                self._optimizer.steps += 1
-                self._position += 1
+            with blas.limited(self._steps.blas_threads):
+                while steps:
+                    if self._position in (0, len(self._batches)):
+                        self._position = 0
+                        self._steps.open(0, 0, [LEARNING_RATE] * len(self._batches))
+                    until = min(len(self._batches), self._position + steps)
+                    reached = self._steps.run(self._position, until)
+                    self._optimizer.steps += reached - self._position
+                    steps -= reached - self._position
+                    self._position = reached
             self._backend.synchronize()
 
     def loss(self) -> float:

@@ -39,7 +39,7 @@ class Eager:
 
         torch.set_float32_matmul_precision("high" if problem.precision == "tf32" else "highest")
         self._device = torch.device(device)
-        self._network = _network(problem, self._device)
+        self._network = network(problem, self._device)
         self._optimizer = torch.optim.Adam(
             self._network.parameters(), lr=LEARNING_RATE, betas=(BETA1, BETA2), eps=EPS, fused=True,
             capturable=device != "cpu",
@@ -59,7 +59,7 @@ class Eager:
         return float(self._last)
 
     def _serve(self, problem: Problem, batch: int) -> Iterator[tuple[Any, Any]]:
-        inputs, labels = (tensor.to(self._device) for tensor in _tensors(problem))
+        inputs, labels = (tensor.to(self._device) for tensor in tensors(problem))
         return ((inputs[rows], labels[rows]) for rows in problem.rows(batch))
 
     def _step(self, x: Any, labels: Any) -> None:
@@ -70,7 +70,7 @@ class Eager:
         self._last = loss.detach()
 
     def _loss_of(self, x: Any, labels: Any) -> Any:
-        return _cross_entropy(self._network, x, labels)
+        return cross_entropy(self._network, x, labels)
 
 
 class Loader(Eager):
@@ -79,7 +79,7 @@ class Loader(Eager):
     def _serve(self, problem: Problem, batch: int) -> Iterator[tuple[Any, Any]]:
         from torch.utils.data import DataLoader, TensorDataset
 
-        loader = DataLoader(TensorDataset(*_tensors(problem)), batch_size=batch, drop_last=True)
+        loader = DataLoader(TensorDataset(*tensors(problem)), batch_size=batch, drop_last=True)
         while True:
             for x, labels in loader:
                 yield x.to(self._device), labels.to(self._device)
@@ -95,8 +95,8 @@ class Compiled(Eager):
         # A batch size of its own each time: with dynamic=True one compilation would serve all, but
         # a step at batch 32 takes 1.5 times as long. Without the reset the ninth would not compile.
         torch.compiler.reset()
-        self._compiled = torch.compile(_cross_entropy, dynamic=False)
-        inputs, labels = (tensor[:batch].to(self._device) for tensor in _tensors(problem))
+        self._compiled = torch.compile(cross_entropy, dynamic=False)
+        inputs, labels = (tensor[:batch].to(self._device) for tensor in tensors(problem))
         try:
             self._loss_of(inputs, labels).backward()
         except Exception as error:  # whatever the compiler chain raises
@@ -125,7 +125,7 @@ class Graph(Eager):
         self._graph = torch.cuda.CUDAGraph()
         self._optimizer.zero_grad(set_to_none=True)
         with torch.cuda.graph(self._graph):
-            self._static = _cross_entropy(self._network, self._x, self._labels)
+            self._static = cross_entropy(self._network, self._x, self._labels)
             self._static.backward()
             self._optimizer.step()
         _start_over(self._network, self._optimizer, problem)
@@ -137,7 +137,7 @@ class Graph(Eager):
         self._last = self._static.detach()
 
 
-def _network(problem: Problem, device: Any) -> Any:
+def network(problem: Problem, device: Any) -> Any:
     """Linear layers with ReLU between them, at the common start."""
     from torch import nn
 
@@ -166,7 +166,7 @@ def _start_over(network: Any, optimizer: Any, problem: Problem) -> None:
             tensor.zero_()
 
 
-def _tensors(problem: Problem) -> tuple[Any, Any]:
+def tensors(problem: Problem) -> tuple[Any, Any]:
     """Inputs scaled before, and labels; both share the problem's memory where they can."""
     import torch
 
@@ -174,7 +174,7 @@ def _tensors(problem: Problem) -> tuple[Any, Any]:
     return torch.from_numpy(problem.floats), labels
 
 
-def _cross_entropy(network: Any, x: Any, labels: Any) -> Any:
+def cross_entropy(network: Any, x: Any, labels: Any) -> Any:
     from torch.nn import functional
 
     return functional.cross_entropy(network(x), labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import warnings
 from typing import Annotated
@@ -36,6 +37,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # A name that the terminal's encoding lacks is no reason to lose the figures after it.
         sys.stdout.reconfigure(errors="backslashreplace")
+    logging.getLogger("fastnn").addHandler(output.Log())
     warnings.showwarning = lambda message, *_: output.warn(str(message))
     app()
 

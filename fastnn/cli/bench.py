@@ -28,6 +28,9 @@ def bench(
         str | None,
         typer.Option("--batch-sizes", metavar="N,N,...", help="default: eight from 32 to 16384"),
     ] = None,
+    network: Annotated[
+        str, typer.Option("--network", metavar="WIDTHS", help="inputs to classes, such as 20-32-2")
+    ] = "784-512-256-10",
     peers: Annotated[
         str,
         typer.Option("--peers", metavar="NAMES", help="all, none, or of numpy,torch,jax,sklearn"),
@@ -69,6 +72,7 @@ def bench(
             raise ConfigError("--fail-if needs --compare OLD.json to know what was fast enough")
         limit = None if fail_if is None else comparing.limit_of(fail_if)
         sizes, families = _sizes(batch_sizes), chosen_peers(peers)
+        widths = _network(network)
         if precision not in PRECISIONS:
             raise ConfigError(f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
         _check_places(save, plot or [])
@@ -81,7 +85,8 @@ def bench(
 
         taking_part = dict.fromkeys(entrant.family for entrant in entrants)
         record = _new_record(places, precision, taking_part, skipped | absent)
-        problem = Problem.drawn(precision=precision)
+        record.facts["network"] = network
+        problem = Problem.drawn(widths, precision)
         try:
             _measure(record, entrants, problem, sizes, rounds, memory)
         finally:  # whatever ended it, what was measured is shown and kept
@@ -129,7 +134,7 @@ def _measure(
         if memory:
             middle = sizes[len(sizes) // 2]
             output.note(f"peak memory at batch {middle}")
-            found = peak_memory(entrants, middle, problem.precision, say=output.note)
+            found = peak_memory(entrants, middle, problem, say=output.note)
             record.memory = {"batch": middle, "mebibytes": found}
     except (KeyboardInterrupt, _Terminated) as error:
         number = signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT
@@ -146,6 +151,18 @@ class _Terminated(BaseException):
 
 def _raise_terminated(number: int, frame: object) -> None:
     raise _Terminated
+
+
+def _network(text: str) -> tuple[int, ...]:
+    try:
+        widths = tuple(int(part) for part in text.split("-"))
+    except ValueError:
+        widths = ()
+    if len(widths) < 2 or min(widths) < 1:
+        raise ConfigError(
+            f"--network: {text!r} must be widths from inputs to classes, such as 784-512-256-10"
+        )
+    return widths
 
 
 def _sizes(text: str | None) -> list[int]:

@@ -55,6 +55,7 @@ def findings() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("fastnn", "ok", f"{__version__} on Python {version} ({sys.executable})")
     yield from _blas()
+    yield _compiled()
     yield from _gpu()
     yield from _data()
     yield _gradients()
@@ -63,23 +64,23 @@ def findings() -> Iterator[Finding]:
 def _blas() -> Iterator[Finding]:
     import numpy as np
 
-    from fastnn.backend import blas_facts, usable_cores
+    from fastnn import blas
 
-    facts = blas_facts()
+    facts, cores = blas.facts(), blas.usable_cores()
     yield Finding("numpy", "ok", np.__version__)
     yield Finding(
         "blas",
         "ok",
         f"{facts['blas']}, {facts['blas_architecture']} kernels, {facts['blas_threads']} threads "
-        f"on {usable_cores()} cores",
+        f"on {cores} cores",
     )
     if hasattr(os, "getloadavg"):
         load, threads = os.getloadavg()[0], facts["blas_threads"]
-        if threads.isdigit() and int(threads) > 1 and load > 0.5 * usable_cores():
+        if threads.isdigit() and int(threads) > 1 and load > 0.5 * cores:
             yield Finding(
                 "blas",
                 "warning",
-                f"other processes are busy here (load {load:.1f} on {usable_cores()} cores), and "
+                f"other processes are busy here (load {load:.1f} on {cores} cores), and "
                 f"{threads} BLAS threads would wait for each other: OPENBLAS_NUM_THREADS=1 may be "
                 "many times as fast",
             )
@@ -99,11 +100,27 @@ def _blas() -> Iterator[Finding]:
 def _architecture_without_override() -> str | None:
     """What OpenBLAS picks by itself, asked of a fresh process: it looks only once, at loading."""
     environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
-    code = "from fastnn.backend import blas_facts; print(blas_facts()['blas_architecture'])"
+    code = "from fastnn import blas; print(blas.facts()['blas_architecture'])"
     answer = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     return answer.stdout.strip() or None
+
+
+def _compiled() -> Finding:
+    """Whether the CPU has fused kernels: Numba must work, not only be there."""
+    from importlib.util import find_spec
+
+    from fastnn.kernels.cpu import Compiled, compiled
+
+    kernels = compiled()
+    if isinstance(kernels, Compiled):
+        import numba
+
+        text = f"Numba {numba.__version__}: an epoch is one compiled function"
+        return Finding("fused kernels", "ok", text)
+    state: Literal["missing", "broken"] = "broken" if find_spec("numba") else "missing"
+    return Finding("fused kernels", state, kernels)
 
 
 def _gpu() -> Iterator[Finding]:

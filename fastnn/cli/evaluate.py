@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fastnn.cli import output
-from fastnn.cli.options import Device, Json, Run
+from fastnn.cli.options import Device, Json, Run, Threads
 from fastnn.cli.saved import open_saved
 from fastnn.errors import DataError
 
@@ -24,6 +24,7 @@ def evaluate(
         typer.Option("--test-data", metavar="FILE", help="score this labelled file instead"),
     ] = None,
     device: Device = None,
+    threads: Threads = 0,
     json: Json = False,
 ) -> None:
     """Score the network of RUN on the test part of its data."""
@@ -33,7 +34,7 @@ def evaluate(
         from fastnn.training.checkpoint import config_of
         from fastnn.training.run import load_data
 
-        file, meta, classifier = open_saved(run, device or "auto")
+        file, meta, classifier = open_saved(run, device or "auto", threads)
         config = config_of(meta, file)
         output.warn_if_untrained(meta)
         if test_data is not None:

@@ -23,6 +23,9 @@ Device = Annotated[
     str | None,
     typer.Option("--device", envvar="FASTNN_DEVICE", help="auto, cpu, cuda or cuda:INDEX"),
 ]
+Threads = Annotated[
+    int, typer.Option("--threads", min=0, help="CPU threads at most; 0 for all cores")
+]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder or .safetensors file")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -52,6 +53,13 @@ def note(text: str, style: str = "", *, wrap: bool = True) -> None:
 def warn(text: str) -> None:
     """A warning that is hard to overlook, in colour or not."""
     note(f"WARNING: {text}", style="bold yellow")
+
+
+class Log(logging.Handler):
+    """The library's log as notes on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
 
 
 def warn_if_untrained(meta: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fastnn.cli import output
-from fastnn.cli.options import Device, Json, Run
+from fastnn.cli.options import Device, Json, Run, Threads
 from fastnn.cli.saved import open_saved
 
 
@@ -22,6 +22,7 @@ def predict(
         typer.Option("--label", metavar="COLUMN", help="label column to leave out of a table"),
     ] = None,
     device: Device = None,
+    threads: Threads = 0,
     json: Json = False,
 ) -> None:
     """Predict the rows of FILE with the network of RUN.
@@ -35,7 +36,7 @@ def predict(
         from fastnn.data.source import read_inputs
         from fastnn.training.checkpoint import config_of
 
-        weights, meta, classifier = open_saved(run, device or "auto")
+        weights, meta, classifier = open_saved(run, device or "auto", threads)
         label = label or config_of(meta, weights).label
         inputs = read_inputs(file, classifier.schema, label=label)
         output.warn_if_untrained(meta)

@@ -17,13 +17,17 @@ class Saved(NamedTuple):
     classifier: Classifier
 
 
-def open_saved(run: Path, device: str) -> Saved:
+def open_saved(run: Path, device: str, threads: int = 0) -> Saved:
     """The best network of a run folder, or that of a .safetensors file, on this device."""
     from fastnn.backend import get_backend
+    from fastnn.kernels import kernels_for
     from fastnn.training import checkpoint
     from fastnn.training.classifier import Classifier, weights_file
 
     file = weights_file(run)
     arrays, meta = checkpoint.load(file)
-    classifier = Classifier.from_checkpoint(arrays, meta, get_backend(device), source=file)
+    backend = get_backend(device, threads=threads)
+    # For the rows of one command, loading Numba takes longer than its kernels would save.
+    kernels = kernels_for(backend, "reference") if backend.name == "cpu" else None
+    classifier = Classifier.from_checkpoint(arrays, meta, backend, source=file, kernels=kernels)
     return Saved(file, meta, classifier)

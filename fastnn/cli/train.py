@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from fastnn.training.config import TrainConfig
     from fastnn.training.run import Result
 
-_RESUMABLE = {"epochs", "device", "kernels", "precision"}  # what may change in the middle of a run
+_RESUMABLE = {
+    "epochs",
+    "device",
+    "threads",
+    "kernels",
+    "precision",
+}  # what may change in the middle of a run
 
 
 def train(
@@ -51,6 +57,7 @@ def train(
     patience: Annotated[int | None, setting("patience", "--patience")] = None,
     seed: Annotated[int | None, setting("seed", "--seed")] = None,
     device: Annotated[str | None, setting("device", "--device", envvar="FASTNN_DEVICE")] = None,
+    threads: Annotated[int | None, setting("threads", "--threads")] = None,
     kernels: Annotated[str | None, setting("kernels", "--kernels")] = None,
     precision: Annotated[str | None, setting("precision", "--precision")] = None,
     save_every: Annotated[int | None, setting("save_every", "--save-every")] = None,
@@ -75,7 +82,7 @@ def train(
             "--resume",
             metavar="RUN",
             help="go on with this run; only --epochs (which also stretches a schedule), --device, "
-            "--kernels and --precision may change",
+            "--threads, --kernels and --precision may change",
         ),
     ] = None,
     json: Json = False,
@@ -116,7 +123,9 @@ def _start(config: TrainConfig, out: Path, name: str | None, as_json: bool, quie
     from fastnn.training.run import train as run_train
 
     # Before minutes go into data: a missing GPU, or what it lacks, is told at once.
-    kernels_for(get_backend(config.device), config.kernels, config.precision)
+    kernels_for(
+        get_backend(config.device, threads=config.threads), config.kernels, config.precision
+    )
     data = _load(config, quiet)
     callbacks = _callbacks(data, as_json, quiet)
     return run_train(config, data=data, out=out, name=name, callbacks=callbacks)

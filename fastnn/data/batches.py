@@ -29,6 +29,18 @@ class Batch(NamedTuple):
     labels: Array
 
 
+class Source(NamedTuple):
+    """All examples as they lie on the device, and how they are scaled: (inputs - offset) * factor.
+
+    Where they stream through a ring, it stands in for them.
+    """
+
+    inputs: Array  # (N, D) uint8 or float
+    labels: Array  # (N,)
+    offset: Array | None  # (1,) or (D,)
+    factor: Array  # (1,) or (D,)
+
+
 class Batches:
     """The examples of one part, served `batch_size` rows at a time from the device.
 
@@ -62,17 +74,17 @@ class Batches:
             resident = free is None or examples.inputs.nbytes <= free // 2
         self._ring = None if resident else Ring(examples, self.batch_size, backend)
         if self._ring is None:
-            self._inputs = backend.asarray(examples.inputs)
+            inputs = backend.asarray(examples.inputs)
             # As int64 they index without a conversion, which would allocate in every step.
-            self._labels = backend.asarray(examples.labels, np.int64)
+            labels = backend.asarray(examples.labels, np.int64)
         else:
-            self._inputs, self._labels = self._ring.inputs, self._ring.labels
+            inputs, labels = self._ring.inputs, self._ring.labels
+        offset = None if scaling.offset is None else backend.asarray(scaling.offset, dtype)
+        self.source = Source(inputs, labels, offset, backend.asarray(scaling.factor, dtype))
         self._ahead: tuple[int, Array] | None = None
-        self._offset = None if scaling.offset is None else backend.asarray(scaling.offset, dtype)
-        self._factor = backend.asarray(scaling.factor, dtype)
         self._x = backend.xp.empty((self.batch_size, columns), dtype)
-        self._labels_out = backend.xp.empty(self.batch_size, self._labels.dtype)
-        self._raw = backend.xp.empty((self.batch_size, columns), self._inputs.dtype)
+        self._labels_out = backend.xp.empty(self.batch_size, labels.dtype)
+        self._raw = backend.xp.empty((self.batch_size, columns), inputs.dtype)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -117,10 +129,10 @@ class Batches:
 
     def gather(self, rows: Array) -> Batch:
         """The examples that lie at `rows` (B,) on the device, scaled."""
-        b = len(rows)
+        b, source = len(rows), self.source
         x, labels = self._x[:b], self._labels_out[:b]
         self._kernels.gather(
-            x, labels, self._inputs, self._labels, rows, self._raw[:b],
-            self._offset, self._factor,
+            x, labels, source.inputs, source.labels, rows, self._raw[:b],
+            source.offset, source.factor,
         )  # fmt: skip
         return Batch(x, labels)

@@ -107,18 +107,21 @@ PRECISIONS = ("float32", "tf32")
 
 
 def kernels_for(backend: Backend, choice: str = "auto", precision: str = "float32") -> Kernels:
-    """The kernels that serve a backend.
+    """The kernels that serve a backend: the fused ones where they are to be had.
 
-    On a CPU the reference; on a GPU the fused kernels unless "reference" is asked for.
-    "captured" are the fused ones too, but only where a training step can become a CUDA graph.
+    On a CPU that needs Numba. "captured" are the fused ones too, but only where a training step can
+    do without Python: as a CUDA graph, or on a CPU as part of a compiled epoch.
     """
     if choice not in CHOICES:
         raise ConfigError(f"kernels: {choice!r} is not one of {', '.join(CHOICES)}")
     if precision not in PRECISIONS:
         raise ConfigError(f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
-    if backend.name == "cpu":
-        _refuse_on_a_cpu(choice, precision, backend.reason)
-        return Reference(backend.xp)
+    if backend.name == "cpu" and precision != "float32":
+        why = f" ({backend.reason})" if backend.reason.startswith("auto") else ""
+        raise ConfigError(
+            f"precision {precision!r} needs an NVIDIA GPU, and this is the CPU{why}; "
+            "on a CPU use --precision float32"
+        )
     if choice == "reference":
         if precision != "float32":
             raise ConfigError(
@@ -126,23 +129,15 @@ def kernels_for(backend: Backend, choice: str = "auto", precision: str = "float3
                 "use --kernels fused or captured"
             )
         return Reference(backend.xp)
+    if backend.name == "cpu":
+        from fastnn.kernels.cpu import Compiled, compiled
+
+        kernels = compiled()
+        if isinstance(kernels, Compiled):
+            return kernels
+        if choice == "auto":
+            return Reference(backend.xp)
+        raise ConfigError(f"kernels {choice!r}: {kernels}; without it use --kernels auto")
     from fastnn.kernels.cuda import fused_for
 
     return fused_for(backend, must_capture=choice == "captured", precision=precision)
-
-
-def _refuse_on_a_cpu(choice: str, precision: str, reason: str) -> None:
-    """ConfigError for what only a GPU has, with all that must change and why there is no GPU."""
-    asked, instead = [], []
-    if choice in ("fused", "captured"):
-        asked.append(f"kernels {choice!r}")
-        instead.append("--kernels auto")
-    if precision != "float32":
-        asked.append(f"precision {precision!r}")
-        instead.append("--precision float32")
-    if asked:
-        why = f" ({reason})" if reason.startswith("auto") else ""
-        raise ConfigError(
-            f"{' and '.join(asked)} need an NVIDIA GPU, and this is the CPU{why}; "
-            f"on a CPU use {' '.join(instead)}"
-        )

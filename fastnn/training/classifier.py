@@ -16,6 +16,7 @@ from fastnn.data.batches import Batches
 from fastnn.data.examples import Dataset, Examples, Schema
 from fastnn.data.scaling import Scaling
 from fastnn.errors import CheckpointError, DataError
+from fastnn.kernels import Kernels
 from fastnn.nn.model import MLP
 from fastnn.rng import Stream, generator
 from fastnn.training import checkpoint
@@ -50,7 +51,13 @@ class Classifier:
 
     @classmethod
     def from_checkpoint(
-        cls, arrays: Mapping[str, Array], meta: Mapping[str, Any], backend: Backend, *, source: Path
+        cls,
+        arrays: Mapping[str, Array],
+        meta: Mapping[str, Any],
+        backend: Backend,
+        *,
+        source: Path,
+        kernels: Kernels | None = None,
     ) -> Classifier:
         """From what `checkpoint.load` returned; `source` is named where it is not complete."""
         try:
@@ -72,7 +79,7 @@ class Classifier:
                 raise ValueError(f"scaling does not fit {sizes[0]} inputs")
             with backend.activate():
                 rng = generator(0, Stream.WEIGHTS)  # the draw is overwritten at once
-                model = MLP(sizes, backend, rng=rng, dtype=dtype[facts["dtype"]])
+                model = MLP(sizes, backend, rng=rng, dtype=dtype[facts["dtype"]], kernels=kernels)
                 load_params(model, arrays)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise CheckpointError(f"{source}: damaged or incomplete ({error})") from error
@@ -95,6 +102,19 @@ class Classifier:
 
     def predict_proba(self, inputs: ArrayLike) -> NDArray[np.floating]:
         """Class probabilities (N, C) of raw inputs (N, D) or (N, *shape)."""
+        out = self._logits(inputs)
+        if len(out):
+            out -= out.max(axis=1, keepdims=True)
+            np.exp(out, out=out)
+            out /= out.sum(axis=1, keepdims=True)
+        return out
+
+    def predict(self, inputs: ArrayLike) -> NDArray[np.intp]:
+        """Class codes (N,) of raw inputs."""
+        return np.asarray(self._logits(inputs).argmax(axis=1))
+
+    def _logits(self, inputs: ArrayLike) -> NDArray[np.floating]:
+        """The last layer's outputs (N, C) for raw inputs, on the host."""
         flat = self._flattened(inputs)
         out = np.empty((len(flat), len(self.class_names)), self.model.dtype)
         if len(flat) == 0:
@@ -107,14 +127,7 @@ class Classifier:
                 rows = len(labels)
                 out[done : done + rows] = backend.to_host(self.model.forward(x, ws.head(rows)))
                 done += rows
-        out -= out.max(axis=1, keepdims=True)
-        np.exp(out, out=out)
-        out /= out.sum(axis=1, keepdims=True)
         return out
-
-    def predict(self, inputs: ArrayLike) -> NDArray[np.intp]:
-        """Class codes (N,) of raw inputs."""
-        return np.asarray(self.predict_proba(inputs).argmax(axis=1))
 
     def evaluate(self, examples: Examples) -> Score:
         """Loss and accuracy on labelled raw examples, one or more."""

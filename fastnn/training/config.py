@@ -109,10 +109,13 @@ class TrainConfig:
     )
     seed: int = setting(0, "seed of weights, split and order", at_least=0)
     device: str = setting("auto", "auto, cpu, cuda or cuda:INDEX")
+    threads: int = setting(
+        0, "CPU threads at most; 0 for as many as there are cores to use", at_least=0
+    )
     kernels: str = setting(
         "auto",
-        "on a GPU: plain CuPy operations, fused kernels, or those replayed as a CUDA graph; auto "
-        "is the fastest that works",
+        "plain array operations, fused kernels (on a CPU they need Numba), or those without Python "
+        "between them: a CUDA graph, a compiled epoch; auto is the fastest that works",
         choices=KERNELS,
     )
     precision: str = setting(

@@ -80,7 +80,7 @@ def train(
     after the step under way with its state saved. The test part is read once, at the end.
     """
     config = config or TrainConfig()
-    backend = get_backend(config.device)
+    backend = get_backend(config.device, threads=config.threads)
     data = _limited(data or load_data(config), config)
     config = _self_contained(config, data)
     with backend.activate():
@@ -131,6 +131,7 @@ def resume(
     data: Dataset | None = None,
     epochs: int | None = None,
     device: str | None = None,
+    threads: int | None = None,
     kernels: str | None = None,
     precision: str | None = None,
     callbacks: Sequence[Callback] = (),
@@ -145,7 +146,10 @@ def resume(
         raise ConfigError(
             f"epochs: the run has done {saved.epochs_done} already, it cannot end after {epochs}"
         )
-    asked = {"epochs": epochs, "device": device, "kernels": kernels, "precision": precision}
+    asked = {
+        "epochs": epochs, "device": device, "threads": threads, "kernels": kernels,
+        "precision": precision,
+    }  # fmt: skip
     changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     config = replace(saved.config, **changes)
     if data is None and saved.in_memory:
@@ -159,7 +163,7 @@ def resume(
             f"{data.name}: the training data are not those that the run {saved.folder.path} was "
             "started with (their fingerprints differ); resume with the same files"
         )
-    backend = get_backend(config.device)
+    backend = get_backend(config.device, threads=config.threads)
     with backend.activate():
         parts = build(config, data, backend, callbacks)
         load_params(parts.classifier.model, saved.arrays)

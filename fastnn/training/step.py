@@ -1,7 +1,8 @@
-"""One training step, three ways to run it: called by the host, launched from a list, or replayed.
+"""One training step, and the ways to run it: called by the host, compiled, launched, or replayed.
 
 `HostSteps` is the plain form, on any device: the host cuts the epoch's order into batches and picks
-each step's rates. In `DeviceSteps` order and rates of the whole epoch lie on the GPU, and a counter
+each step's rates. `CompiledSteps` (compiled.py) does the same in one compiled function on a CPU. In
+`DeviceSteps` order and rates of the whole epoch lie on the GPU, and a counter
 there picks a step's share of them; so every step is the same list of launches, which may be
 captured as a CUDA graph, once for each size of batch, and then replayed by a single call.
 """
@@ -16,10 +17,12 @@ import numpy as np
 
 from fastnn.backend import Array
 from fastnn.data.batches import Batches
-from fastnn.errors import DeviceError
+from fastnn.errors import ConfigError, DeviceError
+from fastnn.kernels.cpu import Compiled
 from fastnn.kernels.cuda import Fused, graph_of
 from fastnn.nn.model import MLP
 from fastnn.nn.optim import Optimizer
+from fastnn.training.compiled import CompiledSteps, why_not_compiled, worthwhile_threads
 from fastnn.training.scoring import Tally
 
 
@@ -30,20 +33,27 @@ class Steps(Protocol):
     def path(self) -> str:
         """What runs them, for the record: reference, fused or captured."""
 
+    @property
+    def blas_threads(self) -> int:
+        """How many threads BLAS should use meanwhile."""
+
     def open(self, epoch: int, start: int, learning_rates: Sequence[float]) -> None:
         """Begin an epoch at step `start`; one learning rate for each step from there on."""
 
-    def run(self, step: int) -> None:
-        """The next step, number `step` of the epoch: forward, backward, tally, update."""
+    def run(self, step: int, until: int) -> int:
+        """Forward, backward, tally, update: the epoch's step number `step`, and perhaps more.
+
+        Returns the number of the step that comes next, `until` at most.
+        """
 
 
 class HostSteps:
     """Every kernel called anew, with what the host cut out for this step."""
 
-    path = "reference"
-
     def __init__(self, model: MLP, optimizer: Optimizer, batches: Batches, tally: Tally) -> None:
         self._model, self._optimizer, self._batches, self._tally = model, optimizer, batches, tally
+        self.path = "fused" if isinstance(model.kernels, Compiled) else "reference"
+        self.blas_threads = worthwhile_threads(model, batches.batch_size)
         self._ws = model.workspace(batches.batch_size)
         self._order: Array = np.empty(0)
         self._rates: Array = np.empty(0)
@@ -56,7 +66,7 @@ class HostSteps:
         self._rates = backend.asarray(table, self._model.dtype)
         self._start = start
 
-    def run(self, step: int) -> None:
+    def run(self, step: int, until: int) -> int:
         batch = self._batches.batch_size
         self._batches.await_batch(step)
         rows = self._order[step * batch : (step + 1) * batch]
@@ -65,6 +75,7 @@ class HostSteps:
         self._model.loss_and_grad(x, labels, head)
         self._tally.add(step, head)
         self._optimizer.update(self._model.grads, self._rates[step - self._start])
+        return step + 1
 
 
 class DeviceSteps:
@@ -106,6 +117,7 @@ class DeviceSteps:
         self._rates: Array = xp.empty(columns, model.dtype)
         self._launched: set[int] = set()  # sizes of batches whose kernels have run
         self._graphs: dict[int, Any] = {}  # by size of batch
+        self.blas_threads = backend.threads
 
     @property
     def path(self) -> str:
@@ -119,7 +131,7 @@ class DeviceSteps:
         self._table[start:] = backend.asarray(table, self._model.dtype)
         self._cursor[...] = start
 
-    def run(self, step: int) -> None:
+    def run(self, step: int, until: int) -> int:
         batches = self._batches
         batches.await_batch(step)
         rows = min(batches.batch_size, batches.count - step * batches.batch_size)
@@ -131,6 +143,7 @@ class DeviceSteps:
             self._launched.add(rows)
         else:
             graph.launch()
+        return step + 1
 
     def _launch(self, rows: int) -> None:
         """All kernels of a step with so many rows, onto the current stream."""
@@ -174,8 +187,15 @@ def steps_for(
 ) -> Steps:
     """The way to run steps that `choice` (as `--kernels`) names, with the kernels the model has.
 
-    "captured" insists on a graph, "fused" never makes one, "auto" makes one where it can be made.
+    "captured" insists on a graph, or on a CPU on compiled steps; "fused" never makes one, "auto"
+    does where it can be made.
     """
+    if isinstance(model.kernels, Compiled) and choice in ("auto", "captured"):
+        why = why_not_compiled(model, optimizer, batches)
+        if why is None:
+            return CompiledSteps(model, optimizer, batches, tally, model.kernels)
+        if choice == "captured":
+            raise ConfigError(f"kernels 'captured': {why}; use --kernels auto")
     if isinstance(model.kernels, Fused):
         capture = {"captured": True, "fused": False}.get(choice)
         return DeviceSteps(model, optimizer, batches, tally, model.kernels, capture=capture)

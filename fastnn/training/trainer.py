@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import blas
 from fastnn.backend import Array
 from fastnn.data.batches import Batches
 from fastnn.errors import Interrupted, TrainingDiverged
@@ -157,18 +158,26 @@ class Trainer:
         began = time.perf_counter() - self._seconds
         rates = [self.schedule(optimizer.steps + ahead) for ahead in range(rest)]
         steps.open(self.epoch, self.position, rates)
-        while self.position < self.steps_per_epoch:
-            steps.run(self.position)
-            optimizer.steps += 1
-            self.position += 1
-            if self._signal or (self.save_every and optimizer.steps % self.save_every == 0):
-                self._seconds = time.perf_counter() - began
-                self._save_between()
+        with blas.limited(steps.blas_threads):
+            while self.position < self.steps_per_epoch:
+                reached = steps.run(self.position, self._next_stop())
+                optimizer.steps += reached - self.position
+                self.position = reached
+                if self._signal or (self.save_every and optimizer.steps % self.save_every == 0):
+                    self._seconds = time.perf_counter() - began
+                    self._save_between()
         if self.epoch + 1 < self.epochs:
             train.draw_ahead(self.epoch + 1)
         self.model.backend.synchronize()
         self.path = steps.path  # capturing may have failed
         self._seconds = time.perf_counter() - began
+
+    def _next_stop(self) -> int:
+        """Where in the epoch steps must end: at its end, or earlier if a save is due."""
+        if not self.save_every:
+            return self.steps_per_epoch
+        due = self.save_every - self.optimizer.steps % self.save_every
+        return min(self.steps_per_epoch, self.position + due)
 
     def _finish_epoch(self, train: Batches, valid: Batches | None) -> None:
         """Validate, report, save, and decide whether to go on."""

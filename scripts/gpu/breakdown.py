@@ -45,7 +45,7 @@ def one_step(backend: Backend, data: Dataset, precision: str, batch: int) -> dic
     full = data.train.inputs.shape[0] // batch
     steps.open(0, 0, [1e-3] * len(batches))
     for step in range(3):  # launched, captured, replayed
-        steps.run(step % full)
+        steps.run(step % full, full)
     found = {
         name: in_graph_us(backend, call)
         for name, call in _launches(backend, model, optimizer, batches).items()
@@ -54,7 +54,9 @@ def one_step(backend: Backend, data: Dataset, precision: str, batch: int) -> dic
     steps.open(1, 0, [1e-3] * len(batches))
     left = iter(range(1, full))
     repeats = min(full - 2, 300)
-    found["whole step, replayed"] = elapsed_us(backend, lambda: steps.run(next(left)), repeats)
+    found["whole step, replayed"] = elapsed_us(
+        backend, lambda: steps.run(next(left), full), repeats
+    )
     return found
 
 

@@ -1,0 +1,288 @@
+"""A compiled epoch: what it computes is what the kernels compute one by one, whoever shares it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from fastnn import blas
+from fastnn.backend import Backend, get_backend
+from fastnn.data.batches import Batches
+from fastnn.data.examples import Examples
+from fastnn.data.scaling import Scaling
+from fastnn.errors import ConfigError
+from fastnn.kernels import cpu, kernels_for
+from fastnn.nn.model import MLP
+from fastnn.nn.optim import SGD, Adam
+from fastnn.training import compiled
+from fastnn.training.run import resume, train
+from fastnn.training.scoring import Tally
+from fastnn.training.step import HostSteps, steps_for
+from tests.conftest import blobs
+from tests.test_training import changed, weights
+
+pytestmark = pytest.mark.usefixtures("numba")
+
+OPTIMIZERS = {
+    "adam": lambda p, k: Adam(p, kernels=k),
+    "adam l2": lambda p, k: Adam(p, weight_decay=0.1, kernels=k),
+    "adamw": lambda p, k: Adam(p, weight_decay=0.1, decoupled=True, kernels=k),
+    "sgd": lambda p, k: SGD(p, weight_decay=0.1, kernels=k),
+    "momentum": lambda p, k: SGD(p, momentum=0.9, kernels=k),
+    "nesterov": lambda p, k: SGD(p, momentum=0.9, nesterov=True, weight_decay=0.1, kernels=k),
+}
+
+
+class Training:
+    """A small network in the middle of nowhere, its steps run as `choice` says."""
+
+    def __init__(
+        self, choice, *, sizes=(12, 24, 17, 3), batch=32, optimizer="adam", threads=1, count=300,
+        inputs=np.uint8, scaling="unit", dtype=np.float32,
+    ):  # fmt: skip
+        self.backend = Backend("cpu", 0, np, threads=threads)
+        kernels = kernels_for(self.backend, choice)
+        rng = np.random.default_rng(0)
+        x = rng.integers(0, 256, (count, sizes[0])).astype(inputs)
+        examples = Examples(x, rng.integers(0, sizes[-1], count).astype(np.int32))
+        self.model = MLP(sizes, self.backend, rng=rng, kernels=kernels, dtype=dtype)
+        self.optimizer = OPTIMIZERS[optimizer](self.model.params, kernels)
+        self.batches = Batches(
+            examples, batch, Scaling.fit(x, scaling), self.backend, seed=0, kernels=kernels,
+            dtype=dtype,
+        )  # fmt: skip
+        self.tally = Tally(self.backend, len(self.batches))
+        self.steps = steps_for(self.model, self.optimizer, self.batches, self.tally, choice)
+
+    def run(self, *stops, rate=1e-2):
+        """An epoch, returning to Python at these steps at least."""
+        self.steps.open(0, 0, [rate * (1 + n) for n in range(len(self.batches))])
+        step = 0
+        with blas.limited(1):
+            for stop in (*stops, len(self.batches)):
+                while step < stop:
+                    step = self.steps.run(step, stop)
+        return self
+
+    def agrees_with(self, other, tolerance):
+        # A step's losses are summed in float64 by the one, in pairs of float32 by the other.
+        np.testing.assert_allclose(self.tally.losses, other.tally.losses, rtol=tolerance or 1e-6)
+        np.testing.assert_array_equal(self.tally.hits, other.tally.hits)
+        pairs = [(self.model.params.vector, other.model.params.vector)]
+        mine, theirs = self.optimizer.state(), other.optimizer.state()
+        pairs += [(mine[name], theirs[name]) for name in mine]
+        for one, two in pairs:
+            np.testing.assert_allclose(one, two, rtol=0, atol=tolerance * np.abs(two).max())
+
+
+@pytest.fixture(autouse=True)
+def always_worth_it(monkeypatch):
+    """Small networks, but as many threads as are asked for."""
+    monkeypatch.setattr(compiled, "_WORK", 1)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_an_epoch_is_what_the_reference_computes(optimizer, threads):
+    """In float64, where no rounding flips a ReLU: to the last digits, after ten updates."""
+    more = {"optimizer": optimizer, "dtype": np.float64}
+    found = Training("captured", threads=threads, **more).run()
+    assert found.steps.path == "captured"
+    found.agrees_with(Training("reference", **more).run(), 1e-9)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (5, 3), (12, 1, 3), (784, 33, 10), (7, 40, 50, 60, 2)])
+@pytest.mark.parametrize("batch", [1, 7, 300])
+def test_awkward_networks_and_batches(sizes, batch):
+    more = {"sizes": sizes, "batch": batch, "count": 40, "dtype": np.float64}
+    expected = Training("reference", **more).run(rate=1e-3)
+    for threads in (1, 2):
+        Training("captured", threads=threads, **more).run(rate=1e-3).agrees_with(expected, 1e-9)
+
+
+@pytest.mark.parametrize("inputs", [np.uint8, np.float32])
+@pytest.mark.parametrize("scaling", ["unit", "standard"])
+def test_every_kind_of_input_and_scaling(inputs, scaling):
+    more = {"inputs": inputs, "scaling": scaling}
+    Training("captured", **more).run(rate=1e-4).agrees_with(
+        Training("reference", **more).run(rate=1e-4), 1e-4
+    )
+
+
+@pytest.mark.parametrize("choice", ["captured", "fused"])
+def test_calls_of_any_length_and_teams_of_any_size_give_the_same_bits(choice):
+    whole = Training("captured").run()
+    for other in (
+        Training(choice).run(*range(1, 10)),
+        Training(choice, threads=2).run(4),
+        Training(choice, threads=3).run(1, 9),
+    ):
+        other.agrees_with(whole, 0)
+
+
+def test_a_batch_in_blocks_is_the_same_within_rounding(monkeypatch):
+    more = {"batch": 110, "dtype": np.float64}
+    whole = Training("captured", **more).run()
+    for block in (16, 50, 109):
+        monkeypatch.setattr(compiled, "BLOCK", block)
+        for threads in (1, 2):
+            found = Training("captured", threads=threads, **more).run()
+            found.agrees_with(whole, 1e-9)
+            assert not np.array_equal(found.model.params.vector, whole.model.params.vector)
+
+
+def test_labels_that_are_no_classes_write_nowhere_else():
+    """Data sets refuse them; a caller of the kernels may still pass them in."""
+    for labels in ([-1, 7], [10**9, -(10**9)]):
+        z, dz = np.zeros((2, 3), np.float32), np.full((4, 3), 5, np.float32)
+        losses, hits = np.zeros(2, np.float32), np.zeros(2, bool)
+        kernels_for(get_backend("cpu")).softmax_xent(
+            dz[1:3], losses, hits, z, np.array(labels), None, scale=1.0
+        )
+        assert (dz[[0, 3]] == 5).all()
+        assert losses == pytest.approx([np.log(3)] * 2)
+
+
+def test_strided_inputs_are_multiplied_as_what_they_are():
+    x = np.arange(24, dtype=np.float32).reshape(4, 6)[::2, ::3]
+    w, b, y = np.eye(2, dtype=np.float32), np.zeros(2, np.float32), np.empty((2, 2), np.float32)
+    kernels_for(get_backend("cpu"), "fused").affine(y, None, x, w, b)
+    assert y.tolist() == [[0, 3], [12, 15]]
+
+
+def test_matrices_of_other_types_are_refused():
+    x, w, y = np.ones((2, 2)), np.ones((2, 2), np.float32), np.ones((2, 2), np.float32)
+    with pytest.raises(Exception, match="of one dtype"):
+        kernels_for(get_backend("cpu"), "fused").affine(y, None, x, w, np.zeros(2, np.float32))
+
+
+def test_what_cannot_be_compiled_is_called_kernel_by_kernel():
+    class Mine(Adam):
+        """Somebody's own update."""
+
+    training = Training("fused")
+    model, batches, tally = training.model, training.batches, training.tally
+    optimizer = Mine(model.params, kernels=model.kernels)
+    steps = steps_for(model, optimizer, batches, tally, "auto")
+    assert isinstance(steps, HostSteps)
+    assert steps.path == "fused"
+    with pytest.raises(
+        ConfigError, match="'captured': Mine cannot be compiled; use --kernels auto"
+    ):
+        steps_for(model, optimizer, batches, tally, "captured")
+
+
+def test_a_team_is_as_large_as_the_work_and_the_cores_allow(monkeypatch):
+    monkeypatch.setattr(compiled, "_WORK", 2_500_000)
+    for sizes, batch, expected in (
+        ((20, 32, 2), 32, 1), ((784, 32, 10), 32, 1), ((784, 512, 256, 10), 32, 8),
+        ((784, 64, 10), 50, 3),
+    ):  # fmt: skip
+        eight = Backend("cpu", 0, np, threads=8)
+        model = MLP(sizes, eight, rng=np.random.default_rng(0))
+        assert compiled.worthwhile_threads(model, batch) == expected
+        one = MLP(sizes, Backend("cpu", 0, np, threads=1), rng=np.random.default_rng(0))
+        assert compiled.worthwhile_threads(one, batch) == 1
+
+
+def test_a_member_that_does_not_arrive_is_waited_for_and_can_be_excused():
+    """The meeting itself: nobody passes before all have come."""
+    from fastnn.kernels import native
+
+    team = native.Team(2, np.zeros(1, np.int64), cpu.give_way_address())
+    passed = threading.Event()
+
+    def wait():
+        native.meet(team)
+        passed.set()
+
+    native.meet(native.Team(1, team.counter, team.give_way))  # alone there is nobody to wait for
+    for release in (lambda: native.meet(team), lambda: native.dismiss(team)):
+        passed.clear()
+        before = int(team.counter[0])
+        thread = threading.Thread(target=wait)
+        thread.start()
+        while team.counter[0] == before:  # until it has arrived
+            time.sleep(0.001)
+        assert not passed.is_set()
+        release()
+        thread.join(20)
+        assert passed.is_set()
+
+
+def test_an_error_before_the_work_begins_leaves_nobody_waiting(monkeypatch):
+    training = Training("captured", threads=2)
+    real, helpers = training.steps._loops, []
+
+    class Broken:
+        Team, dismiss = real.Team, staticmethod(real.dismiss)
+
+        def epoch(self, *arguments):
+            if arguments[-1] == 0:
+                raise KeyboardInterrupt
+            helpers.append(threading.current_thread())
+            real.epoch(*arguments)
+
+    training.steps._loops = Broken()
+    with pytest.raises(KeyboardInterrupt):
+        training.run()
+    assert [helper.is_alive() for helper in helpers] == [False]
+
+
+@pytest.mark.parametrize("kernels", ["reference", "fused", "captured"])
+def test_a_run_may_go_on_with_other_threads(tmp_path, kernels):
+    half = train(changed(epochs=2, kernels=kernels, threads=1), data=blobs(), out=tmp_path)
+    more = resume(half.folder, data=blobs(), epochs=4, threads=0)
+    whole = train(changed(epochs=4, kernels=kernels), data=blobs())
+    np.testing.assert_allclose(weights(more), weights(whole), atol=1e-5)
+
+
+CHILD = """
+import fastnn
+from tests.conftest import blobs
+result = fastnn.train(fastnn.TrainConfig(hidden=(8,), epochs=1, device="cpu"), data=blobs())
+assert result.kernels == "captured"
+"""
+
+
+def test_compiling_is_announced_and_happens_once(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def errors():
+        answer = subprocess.run(
+            [sys.executable, "-c", CHILD], env=environment, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        assert answer.stdout == ""
+        return answer.stderr
+
+    assert "compiling the CPU kernels for this machine: once" in errors()
+    assert errors() == ""
+
+
+@pytest.mark.parametrize("fault", ["import", "blas"])
+def test_what_keeps_compiled_kernels_away_is_told(monkeypatch, fault):
+    if fault == "import":
+        monkeypatch.setitem(sys.modules, "fastnn.kernels.loops", None)
+        monkeypatch.delattr("fastnn.kernels.loops", raising=False)
+        expected = "Numba cannot be used .*reinstall numba"
+    else:
+        monkeypatch.setattr(blas, "address_of", lambda name: None)
+        expected = "compiled code cannot call NumPy's BLAS"
+    monkeypatch.setattr(cpu, "compiled", cpu.compiled.__wrapped__)  # not what it found before
+    with pytest.raises(ConfigError, match=expected):
+        kernels_for(get_backend("cpu"), "captured")
+    assert kernels_for(get_backend("cpu"), "auto").__class__.__name__ == "Reference"
+
+
+def test_the_log_is_quiet_where_nothing_is_compiled(caplog):
+    with caplog.at_level(logging.DEBUG, logger="fastnn"):
+        Training("captured").run()
+    assert caplog.records == []
