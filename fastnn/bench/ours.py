@@ -48,8 +48,16 @@ def entrants(device: str, precision: str = "float32") -> list[Entrant]:
 class Fastnn:
     """Gather and scale bytes, forward, backward, tally, Adam: the trainer's own steps."""
 
-    def __init__(self, problem: Problem, batch: int, device: str, *, kernels: str = "auto") -> None:
-        self._backend = get_backend(device)
+    def __init__(
+        self,
+        problem: Problem,
+        batch: int,
+        device: str,
+        *,
+        kernels: str = "auto",
+        threads: int = 0,
+    ) -> None:
+        self._backend = get_backend(device, threads=threads)
         chosen = kernels_for(self._backend, kernels, problem.precision)
         with self._backend.activate():
             model = MLP(problem.sizes, self._backend, rng=np.random.default_rng(0), kernels=chosen)
