@@ -45,10 +45,15 @@ PEERS ?= torch jax scikit-learn
 bench-peers: .venv/dev.stamp
 	$(BIN)/python -m pip install --quiet $(PEERS)
 
-# README's figures.
+# README's figures, in about half an hour; FASTNN_DATA names the folder of the real data.
+RESULTS := benchmarks/results
 bench-readme: .venv/dev.stamp
-	$(BIN)/fastnn bench --memory --save benchmarks/results/throughput.json
+	$(BIN)/fastnn bench --memory --save $(RESULTS)/throughput.json
+	$(BIN)/fastnn bench --network 20-32-2 --batch-sizes 32 --save $(RESULTS)/tiny.json
+	$(BIN)/python -m benchmarks.prediction --save
+	$(BIN)/python -m benchmarks.threads --save
 	$(BIN)/python -m benchmarks.startup --save
+	$(BIN)/python -m scripts.time_to_accuracy --device cpu --peers all --save $(RESULTS)/time_to_accuracy.json
 	$(BIN)/python -m scripts.fill_readme
 
 clean:

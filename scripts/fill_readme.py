@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.records import RESULTS
 from fastnn.bench import plot
 from fastnn.bench.facts import caption
-from fastnn.bench.record import load
+from fastnn.bench.record import Record, load
 from fastnn.bench.table import markdown
 from fastnn.training.config import TrainConfig, load_recipe
 
@@ -39,15 +40,12 @@ def record(name: str) -> dict[str, Any]:
 
 def filled(text: str) -> str:
     """README's text with every table made anew."""
-    for name, table in (
-        ("recipes", recipes()),
-        ("throughput", throughput()),
-        ("startup", startup()),
-    ):
+    for table in (recipes, throughput, ratios, accuracy, prediction, threads, startup, sizes):
+        name = table.__name__
         found = re.search(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", text, flags=re.S)
         if found is None:
             raise SystemExit(f"{README}: no place for {name}")
-        text = text[: found.end(1)] + table + text[found.start(2) :]
+        text = text[: found.end(1)] + table() + text[found.start(2) :]
     return text
 
 
@@ -77,30 +75,122 @@ def described(config: TrainConfig) -> str:
     )
 
 
+def shown() -> Record:
+    """The record of throughput without a path that is never the default."""
+    found = load(RESULTS / "throughput.json")
+    kept = {
+        batch: {name: figure for name, figure in figures.items() if name != "fastnn fused"}
+        for batch, figures in found.batches.items()
+    }
+    memory = {
+        name: mib for name, mib in found.memory["mebibytes"].items() if name != "fastnn fused"
+    }
+    return replace(found, batches=kept, memory=found.memory | {"mebibytes": memory})
+
+
 def throughput() -> str:
     """A row a batch size; below it peak memory, and what it was measured on."""
-    found = load(RESULTS / "throughput.json")
-    parts = [markdown(found)]
-    if found.memory:
-        each = ", ".join(f"{name} {mib:.0f}" for name, mib in found.memory["mebibytes"].items())
-        batch = found.memory["batch"]
-        parts.append(f"Peak memory at batch {batch}, MiB beyond bytes and libraries: {each}.")
-    return "\n\n".join([*parts, caption(found.facts)])
+    found = shown()
+    each = ", ".join(f"{name} {mib:.0f}" for name, mib in found.memory["mebibytes"].items())
+    batch = found.memory["batch"]
+    memory = f"Peak memory at batch {batch}, MiB beyond bytes and libraries: {each}."
+    return "\n\n".join([markdown(found), memory, caption(found.facts)])
+
+
+def ratios() -> str:
+    """How many times as fast as each peer, from the same record; below 1, fastnn is behind."""
+    found, tiny = load(RESULTS / "throughput.json"), load(RESULTS / "tiny.json")
+    heads = [f"batch {batch:,}" for batch in found.batches]
+    (batch, little), *_ = tiny.batches.items()
+    lines = [
+        f"| as fast as | with | {' | '.join(heads)} | {tiny.facts['network']}, batch {batch} |",
+        "|---|---|" + "---:|" * (len(heads) + 1),
+    ]
+    for peer in ("torch", "torch.compile", "JAX", "scikit-learn", "from-scratch"):
+        for ours, label in (("fastnn", "numba"), ("fastnn NumPy", "NumPy")):
+            cells = [
+                f"{figures[peer].median / figures[ours].median:.2f}"
+                for figures in (*found.batches.values(), little)
+            ]
+            lines.append(f"| {peer} | {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def accuracy() -> str:
+    """Seconds to an accuracy, mean and standard deviation over the seeds."""
+    found = record("time_to_accuracy")
+    rows = [
+        f"| {found['seeds']} seeds | 88 % | 89 % | 90 % | all 15 epochs | accuracy then |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, figures in found["contestants"].items():
+        cells = []
+        for threshold in ("88%", "89%", "90%"):
+            row = figures[threshold]
+            reached = "" if row["reached"] == found["seeds"] else f" ({row['reached']} seeds)"
+            text = "not reached" if row["mean"] is None else _with_spread(row, 1, " s")
+            cells.append(text + reached)
+        whole, last = figures["seconds of all epochs"], figures["last accuracy"]
+        percent = {key: 100 * last[key] for key in ("mean", "spread")}
+        cells += [_with_spread(whole, 1, " s"), _with_spread(percent, 2, " %")]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def prediction() -> str:
+    """Rows a second, and one row's latency."""
+    found = record("prediction")["contestants"]
+    rows = [
+        "| | 60,000 rows, thousands a second | 100 rows | one row, us, median | 99 of 100 within |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, r in found.items():
+        rows.append(
+            f"| {name} | {r['60000 rows a second'] / 1000:.0f} | "
+            f"{r['100 rows a second'] / 1000:.0f} | {r['one row, us, p50']:.0f} | "
+            f"{r['one row, us, p99']:.0f} |"
+        )
+    return "\n".join(rows)
+
+
+def threads() -> str:
+    """Microseconds a step by pinned cores, path and threads."""
+    found = record("threads")["microseconds"]
+    batches = list(next(iter(found.values())))
+    rows = [
+        f"| us a step | {' | '.join(f'batch {int(batch):,}' for batch in batches)} |",
+        "|---|" + "---:|" * len(batches),
+    ]
+    for name, figures in found.items():
+        rows.append(f"| {name} | {' | '.join(f'{figures[b]:,.0f}' for b in batches)} |")
+    return "\n".join(rows)
 
 
 def startup() -> str:
     """Milliseconds of a fresh process."""
     found = record("startup")["milliseconds"]
-    rows = ["| command | milliseconds | of `import numpy` |", "|---|---|---|"]
+    rows = ["| command | milliseconds | of `import numpy` |", "|---|---:|---:|"]
     for name, value in found.items():
-        rows.append(f"| `{name}` | {value:.0f} | {value / found['import numpy']:.2f} |")
+        shown = name if name.startswith("first step") else f"`{name}`"
+        rows.append(f"| {shown} | {value:.0f} | {value / found['import numpy']:.2f} |")
     return "\n".join(rows)
+
+
+def sizes() -> str:
+    """Megabytes on disk after the installation."""
+    found = record("startup")["megabytes"]
+    heads, cells = " | ".join(found), " | ".join(f"{size:.0f}" for size in found.values())
+    return f"| | {heads} |\n|---|{'---:|' * len(found)}\n| MB | {cells} |"
+
+
+def _with_spread(row: dict[str, float], digits: int, unit: str) -> str:
+    return f"{row['mean']:.{digits}f} ± {row['spread']:.{digits}f}{unit}"
 
 
 def main() -> None:
     """Rewrite README in place, and draw its picture anew."""
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
-    found = load(RESULTS / "throughput.json")
+    found = shown()
     for suffix in (".png", ".svg"):
         (README.parent / "docs" / f"throughput{suffix}").write_bytes(plot.render(found, suffix))
 
