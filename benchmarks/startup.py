@@ -56,14 +56,35 @@ nn.functional.cross_entropy(z, torch.from_numpy(labels)).backward()
 optimizer.step()
 """
 )
-JAX = """
-from fastnn.bench.competitors import Problem
-from fastnn.bench.jax_peer import Jax
-from fastnn.data.examples import Examples
-import numpy as np
-examples = Examples(np.zeros((128, 784), np.uint8), np.zeros(128, np.int32))
-Jax(Problem(examples), 128, "cpu").run(1)
+JAX = (
+    FIRST_STEP
+    + """
+import jax
+from jax import numpy as jnp
+
+def loss_of(layers, x, labels):
+    for w, b in layers[:-1]:
+        x = jax.nn.relu(x @ w + b)
+    z = x @ layers[-1][0] + layers[-1][1]
+    right = jnp.take_along_axis(z, labels[:, None], axis=1)[:, 0]
+    return jnp.mean(jax.nn.logsumexp(z, axis=1) - right)
+
+@jax.jit
+def step(layers, m, v, x, labels):
+    g = jax.grad(loss_of)(layers, x / 255.0, labels)
+    m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
+    v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
+    return jax.tree.map(lambda p, m, v: p - 1e-3 * m / (jnp.sqrt(v) + 1e-8), layers, m, v), m, v
+
+rng, sizes = np.random.default_rng(0), (784, 512, 256, 10)
+layers = [
+    (rng.standard_normal((i, o), np.float32) * 0.05, np.zeros(o, np.float32))
+    for i, o in zip(sizes, sizes[1:])
+]
+zeros = jax.tree.map(np.zeros_like, layers)
+jax.block_until_ready(step(layers, zeros, zeros, x, labels))
 """
+)
 SKLEARN = (
     FIRST_STEP
     + """

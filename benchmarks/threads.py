@@ -1,4 +1,4 @@
-"""Microseconds a step over threads and over the cores that the process is pinned to.
+"""Microseconds a step over threads, the process pinned to one core and to two.
 
     python -m benchmarks.threads [--save]
 

@@ -142,18 +142,15 @@ def get_backend(device: str = "auto", *, threads: int = 0) -> Backend:
 
     `auto` takes a usable GPU, else the CPU, and says why in `Backend.reason`. An explicit "cuda"
     never falls back: what is missing is a `DeviceError` with the command that mends it. `threads`
-    bounds the CPU threads; 0 stands for as many as NumPy's BLAS was started with.
+    bounds the CPU threads, as do the cores that this process may use; 0 stands for as many as
+    NumPy's BLAS was started with.
     """
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
     if match is None:
         raise ConfigError(f"device: {device!r} is not one of auto, cpu, cuda, cuda:0, cuda:1, ...")
-    cores = blas.usable_cores()
-    if not 0 <= threads <= cores:
-        raise ConfigError(
-            f"threads: {threads} must be from 1 to the {cores} cores that this process may use, or "
-            "0 for fastnn's choice"
-        )
-    threads = threads or blas.default_threads()
+    if threads < 0:
+        raise ConfigError(f"threads: {threads} must be at least 0")
+    threads = min(threads, blas.usable_cores()) or blas.default_threads()
     if device == "cpu":
         return Backend("cpu", 0, np, threads=threads)
     if device == "auto":

@@ -1,6 +1,6 @@
 """NumPy's BLAS: which it is, how many threads it may use here, and where its products lie.
 
-Its thread pool is the only one that fastnn leaves running, and never beside threads of its own.
+Whoever computes in threads of its own limits it to one first: two pools on the same cores fight.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 
@@ -37,29 +38,72 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return max(1, math.ceil(min(cores, _quota(Path("/sys/fs/cgroup")))))
+    quota = _quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    return max(1, math.ceil(min(cores, quota)))
 
 
 def default_threads() -> int:
-    """As many as BLAS was started with, which its environment variables set, if cores are there."""
+    """As many as BLAS has outside of fastnn's own limits, if there are cores for them.
+
+    That respects BLAS's environment variables, and a limit that the caller has set.
+    """
     library = _library()
-    started = usable_cores() if library is None else _started_with()
-    return max(1, min(usable_cores(), started))
+    cores = usable_cores()
+    return cores if library is None else max(1, min(cores, _limits.outside(library)))
 
 
 @contextmanager
 def limited(threads: int) -> Iterator[None]:
-    """Within this context BLAS uses so many threads. Costs about 20 us."""
+    """Within this context BLAS uses at most so many threads.
+
+    Its thread count is one for the whole process, so the least of all limits in force counts,
+    whichever thread entered them and in whatever order they end. Costs a few microseconds.
+    """
     library = _library()
-    if library is None or library.num_threads == threads:
+    if library is None:
         yield
         return
-    before = library.num_threads
-    library.set_num_threads(threads)
+    _limits.add(threads, library)
     try:
         yield
     finally:
-        library.set_num_threads(before)
+        _limits.remove(threads, library)
+
+
+class _Limits:
+    """The limits in force, and the thread count that comes back when there are none."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside: list[int] = []
+        self._outside = 0
+
+    def outside(self, library: Any) -> int:
+        with self._lock:
+            return self._outside if self._inside else int(library.num_threads)
+
+    def add(self, threads: int, library: Any) -> None:
+        with self._lock:
+            if not self._inside:
+                self._outside = library.num_threads
+            self._inside.append(threads)
+            _set(library, min(self._outside, *self._inside))
+
+    def remove(self, threads: int, library: Any) -> None:
+        with self._lock:
+            self._inside.remove(threads)
+            _set(library, min([self._outside, *self._inside]))
+
+
+_limits = _Limits()
+
+
+def _set(library: Any, threads: int) -> None:
+    if library.num_threads != threads:
+        library.set_num_threads(threads)
+        # threadpoolctl 3.8 lets only the thread that came first set OpenBLAS's count, until it
+        # lets go; the others would be ignored without a word.
+        getattr(library, "clear_controlling_thread", lambda: None)()
 
 
 def address_of(name: str) -> int | None:
@@ -79,25 +123,28 @@ def address_of(name: str) -> int | None:
 
 @cache
 def _library() -> Any:
-    """threadpoolctl's handle of NumPy's BLAS: the first that was loaded; None if it knows none."""
-    import numpy  # noqa: F401 (loads it)
+    """threadpoolctl's handle of NumPy's BLAS; None if it knows none.
+
+    That is the one among NumPy's own files, else the first that was loaded.
+    """
+    import numpy
     from threadpoolctl import ThreadpoolController
 
-    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    home = Path(numpy.__file__).parent
+    own = (str(home), str(home.with_name("numpy.libs")))
+    found = [
+        library
+        for library in ThreadpoolController().select(user_api="blas").lib_controllers
+        if library.num_threads is not None
+    ]
+    found.sort(key=lambda library: not library.filepath.startswith(own))
     return found[0] if found else None
 
 
-@cache
-def _started_with() -> int:
-    library = _library()
-    count: int = library.num_threads
-    return count
-
-
-def _quota(root: Path) -> float:
-    """Cores' worth of time that the control group grants; infinite if it sets no limit."""
+def _quota(groups: Path, root: Path) -> float:
+    """Cores' worth of time that the control groups listed in a file grant; infinite without one."""
     try:
-        own = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        own = groups.read_text(encoding="utf-8").splitlines()
     except OSError:
         return math.inf
     found = [math.inf]

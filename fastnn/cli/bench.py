@@ -60,7 +60,11 @@ def bench(
         ),
     ] = None,
 ) -> None:
-    """Measure training throughput per batch size, beside every peer that is installed."""
+    """Measure training throughput per batch size, beside every peer that is installed.
+
+    On a CPU "fastnn" is the default, "fastnn fused" and "fastnn NumPy" are --kernels fused and
+    reference; on a GPU likewise.
+    """
     with output.exit_codes(as_json=json):
         from fastnn.bench import compare as comparing
         from fastnn.bench.competitors import Problem
@@ -158,9 +162,10 @@ def _network(text: str) -> tuple[int, ...]:
         widths = tuple(int(part) for part in text.split("-"))
     except ValueError:
         widths = ()
-    if len(widths) < 2 or min(widths) < 1:
+    if len(widths) < 2 or min(widths) < 1 or widths[-1] < 2 or max(widths) > 100_000:
         raise ConfigError(
-            f"--network: {text!r} must be widths from inputs to classes, such as 784-512-256-10"
+            f"--network: {text!r} must be widths up to 100000 from inputs to two classes or more, "
+            "such as 784-512-256-10"
         )
     return widths
 

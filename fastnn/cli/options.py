@@ -24,7 +24,7 @@ Device = Annotated[
     typer.Option("--device", envvar="FASTNN_DEVICE", help="auto, cpu, cuda or cuda:INDEX"),
 ]
 Threads = Annotated[
-    int, typer.Option("--threads", min=0, help="CPU threads at most; 0 for all cores")
+    int, typer.Option("--threads", min=0, help="CPU threads at most; 0 for as many as BLAS has")
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder or .safetensors file")]
 

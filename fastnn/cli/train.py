@@ -167,7 +167,10 @@ def _print_summary(result: Result) -> None:
     """The final figures as a small table on stdout."""
     epochs = len(result.history)
     plural = "" if epochs == 1 else "s"
-    print(f"{result.dataset}: {epochs} epoch{plural} in {result.seconds:.1f} s")
+    print(
+        f"{result.dataset}: {epochs} epoch{plural} in {result.seconds:.1f} s "
+        f"({result.device}, {result.kernels} kernels)"
+    )
     print(f"{'':10}  {'loss':>8}  {'accuracy':>9}  {'examples':>8}")
     for part, score in (("train", result.train), ("valid", result.valid), ("test", result.test)):
         if score is not None:

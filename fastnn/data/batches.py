@@ -63,6 +63,7 @@ class Batches:
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: {batch_size} must be at least 1")
+        examples = Examples(_of_a_known_type(examples.inputs), examples.labels)
         self.count: int = len(examples.inputs)
         columns = examples.inputs.shape[1]
         self.batch_size = min(batch_size, self.count)
@@ -136,3 +137,11 @@ class Batches:
             source.offset, source.factor,
         )  # fmt: skip
         return Batch(x, labels)
+
+
+def _of_a_known_type(inputs: Array) -> Array:
+    """Inputs as they are, or if kernels do not compile for their type, in the next wider one."""
+    dtype = inputs.dtype.newbyteorder("=")
+    if dtype.kind == "f" and dtype not in (np.float32, np.float64):
+        dtype = np.dtype(np.float32 if dtype.itemsize < 4 else np.float64)
+    return inputs.astype(dtype, copy=False)

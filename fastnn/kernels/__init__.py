@@ -10,6 +10,7 @@ instead of a scalar: a step that was captured as a CUDA graph has its scalars fr
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple, Protocol
 
 from fastnn.backend import Array, Backend
@@ -102,6 +103,8 @@ class Kernels(Protocol):
         """
 
 
+_log = logging.getLogger("fastnn")
+
 CHOICES = ("auto", "reference", "fused", "captured")
 PRECISIONS = ("float32", "tf32")
 
@@ -136,6 +139,8 @@ def kernels_for(backend: Backend, choice: str = "auto", precision: str = "float3
         if isinstance(kernels, Compiled):
             return kernels
         if choice == "auto":
+            if "not installed" not in kernels:  # somebody meant it to be used
+                _log.warning("%s: plain NumPy kernels are used instead", kernels)
             return Reference(backend.xp)
         raise ConfigError(f"kernels {choice!r}: {kernels}; without it use --kernels auto")
     from fastnn.kernels.cuda import fused_for

@@ -1,26 +1,27 @@
 """Kernels for a CPU, fused into single passes that Numba compiles (`loops.py`): an optional extra.
 
-Compiled for the machine they run on, once; Numba keeps the result on disk. A kernel that is called
-from Python here gives the same bits as within `loops.epoch`.
+Compiled for the machine they run on; Numba keeps the result on disk.
 """
 
 from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import sys
 from functools import cache
+from hashlib import sha256
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from platformdirs import user_cache_path
 
 from fastnn import blas
 from fastnn.backend import Array
-
-if TYPE_CHECKING:
-    from fastnn.kernels import XentScratch
+from fastnn.kernels import XentScratch
 
 _log = logging.getLogger("fastnn")
 
@@ -109,11 +110,50 @@ def compiled() -> Compiled | str:
     if len(products) < len(found):
         return f"compiled code cannot call NumPy's BLAS ({blas.facts()['blas']})"
     try:
-        from fastnn.kernels import loops
+        import numba
+
+        if numba.config.DISABLE_JIT:
+            return "Numba is told not to compile (unset NUMBA_DISABLE_JIT)"
+        _announce_compilation()
+        kernels = Compiled(_loops(), products)
+        _try_out(kernels)
     except Exception as error:  # a broken or unfit installation, or no place for its cache
-        return f"Numba cannot be used ({type(error).__name__}: {error}); reinstall numba"
-    _announce_compilation()
-    return Compiled(loops, products)
+        remedy = "reinstall numba"
+        if isinstance(error, OSError) or "cannot cache" in str(error):
+            remedy = "set NUMBA_CACHE_DIR to a folder that can be written"
+        return f"Numba cannot be used ({type(error).__name__}: {error}); {remedy}"
+    return kernels
+
+
+def _loops() -> ModuleType:
+    """The loops, with a place on disk for every version of their sources.
+
+    Numba compiles anew when the file changes that a function stands in, but not when those do that
+    the function calls.
+    """
+    import numba
+
+    sources = (Path(__file__).with_name(name) for name in ("loops.py", "native.py"))
+    digest = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    given = numba.config.CACHE_DIR
+    folder = Path(given or os.environ.get("FASTNN_CACHE_DIR") or user_cache_path("fastnn"))
+    numba.config.CACHE_DIR = str(folder / "kernels" / digest)  # read when a function is decorated
+    try:
+        from fastnn.kernels import loops
+    finally:
+        numba.config.CACHE_DIR = given
+    return loops
+
+
+def _try_out(kernels: Compiled) -> None:
+    """Everything that serves bytes and float32, once: compiled or loaded now, not while in use."""
+    x, labels = np.zeros((1, 1), np.float32), np.zeros(1, np.int64)
+    y, hits = np.zeros((1, 1), np.float32), np.zeros(1, bool)
+    b, mask = y[0], kernels.new_mask(1, 1)
+    kernels.gather(x, labels, np.zeros((1, 1), np.uint8), labels.copy(), labels.copy(), x, None, b)
+    kernels.affine(y, mask, x, x, b)
+    scratch = XentScratch(x, x, x, labels)
+    kernels.softmax_xent(x, b, hits, y, labels, scratch, scale=1.0)
 
 
 def give_way_address() -> int:
@@ -143,7 +183,7 @@ def _announce_compilation() -> None:
             module = event.data["dispatcher"].py_func.__module__
             if module == f"{__package__}.loops" and not self.said:
                 self.said = True
-                _log.warning("compiling the CPU kernels for this machine: once, under 10 s")
+                _log.warning("compiling kernels for this CPU; next time they come from the disk")
 
         def on_end(self, event: Any) -> None:
             pass

@@ -16,8 +16,7 @@ import numpy as np
 from numba import njit
 
 from fastnn.backend import Array
-from fastnn.kernels.native import Team, gemm, meet
-from fastnn.kernels.native import dismiss as dismiss
+from fastnn.kernels import native
 
 # Python's check for a zero divisor, which error_model="numpy" leaves out, would keep LLVM from
 # vectorising. `contract` allows fused multiply-add; nothing that reorders sums or takes NaN for
@@ -79,18 +78,21 @@ class Rule(NamedTuple):
 
 def sgd_rule(m: Array, momentum: float, nesterov: bool, decay: float, n_decay: int) -> Rule:
     """SGD's `Rule`."""
-    return Rule(SGD, m, m, momentum, nesterov, 0.0, 0.0, decay, False, n_decay)
+    # Python's types, for every other would be compiled anew.
+    return Rule(SGD, m, m, float(momentum), bool(nesterov), 0.0, 0.0, float(decay), False, n_decay)
 
 
 def adam_rule(
     m: Array, v: Array, beta1: float, beta2: float, decay: float, decoupled: bool, n_decay: int
 ) -> Rule:
     """Adam's and AdamW's `Rule`."""
-    return Rule(ADAM, m, v, 0.0, False, beta1, beta2, decay, decoupled, n_decay)
+    return Rule(
+        ADAM, m, v, 0.0, False, float(beta1), float(beta2), float(decay), bool(decoupled), n_decay
+    )
 
 
 @_compiled
-def share(count: int, member: int, team: Team) -> tuple[int, int]:
+def share(count: int, member: int, team: native.Team) -> tuple[int, int]:
     """First and last (excluded) of `count` columns, rows or elements that are a member's own."""
     each = -(-count // (team.size * _LANES)) * _LANES
     return min(count, member * each), min(count, (member + 1) * each)
@@ -122,7 +124,7 @@ def affine(
     """Columns first to last of y = x @ w + b; with `relu`, of max(y, 0)."""
     if first == last:
         return
-    gemm(address, False, False, x, w, 0, y, first, last)
+    native.gemm(address, False, False, x, w, 0, y, first, last)
     zero, bias = y.dtype.type(0), b[first:last]
     for r in range(len(y)):
         row = y[r, first:last]
@@ -142,7 +144,7 @@ def weights_backward(
     """Columns of dw = x.T @ dy and db = dy summed over B; added to what is there if `keep` is 1."""
     if first == last:
         return
-    gemm(address, True, False, x, dy, keep, dw, first, last)
+    native.gemm(address, True, False, x, dy, keep, dw, first, last)
     sums = db[first:last]
     if keep == 0:
         sums[:] = 0
@@ -159,7 +161,7 @@ def inputs_backward(
     """Columns of dx = dy @ w.T; with `relu`, 0 where x, its output, is 0."""
     if first == last:
         return
-    gemm(address, False, True, dy, w, 0, dx, first, last)
+    native.gemm(address, False, True, dy, w, 0, dx, first, last)
     if relu:
         zero = dx.dtype.type(0)
         for r in range(len(dx)):
@@ -250,7 +252,7 @@ def _update(
 
 
 @_compiled
-def forward(address: int, net: Net, x: Array, team: Team, member: int) -> None:
+def forward(address: int, net: Net, x: Array, team: native.Team, member: int) -> None:
     """Outputs of every layer for a block of rows."""
     rows, at, below = len(x), 0, x
     for layer in range(len(net.sizes) - 1):
@@ -260,13 +262,13 @@ def forward(address: int, net: Net, x: Array, team: Team, member: int) -> None:
         y = _matrix(net.outputs, at, rows, width)
         first, last = share(width, member, team)
         affine(address, y, below, w, b, layer < len(net.sizes) - 2, first, last)
-        meet(team)
+        native.meet(team)
         below = y
         at += rows * width
 
 
 @_compiled
-def backward(address: int, net: Net, x: Array, keep: float, team: Team, member: int) -> None:
+def backward(address: int, net: Net, x: Array, keep: float, team: native.Team, member: int) -> None:
     """Gradients of every layer from the last one's dz; added to those there if `keep` is 1."""
     rows, depth = len(x), len(net.sizes) - 1
     at = rows * (net.sizes[1:].sum() - net.sizes[depth])
@@ -287,14 +289,14 @@ def backward(address: int, net: Net, x: Array, keep: float, team: Team, member: 
             dx = _matrix(net.gradients, at, rows, inputs)
             first, last = share(inputs, member, team)
             inputs_backward(address, dx, dy, w, below, True, first, last)
-        meet(team)
+        native.meet(team)
 
 
 @_compiled
 def epoch(
     address: int, net: Net, source: Source, page: Page, rule: Rule,
     order: Array, batch: int, rates: Array, sums: Array, counts: Array, start: int, stop: int,
-    team: Team, member: int,
+    team: native.Team, member: int,
 ) -> None:  # fmt: skip
     """Steps `start` to `stop` of an epoch: batch k is rows k*B to (k+1)*B of `order` (N,).
 
@@ -320,23 +322,25 @@ def epoch(
                 x[first:last], labels[first:last], source.inputs, source.labels, some[first:last],
                 source.offset, source.factor,
             )  # fmt: skip
-            meet(team)
+            native.meet(team)
             forward(address, net, x, team, member)
             softmax_xent(
                 dz[first:last], losses[first:last], hits[first:last], z[first:last],
                 labels[first:last], 1.0 / len(rows),
             )  # fmt: skip
-            meet(team)
+            native.meet(team)
             backward(address, net, x, 1.0 if at else 0.0, team, member)
             if member == 0:
                 for r in range(b):
                     loss += losses[r]
                     right += hits[r]
+        if native.dismissed(team):
+            return
         update(rule, net.params, net.grads, rates[step - opened], mine[0], mine[1])
         if member == 0:
             sums[step] = loss
             counts[step] = right
-        meet(team)
+        native.meet(team)
 
 
 @_compiled

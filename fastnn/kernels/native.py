@@ -30,7 +30,7 @@ def meet(team: Team) -> None:
     if team.size == 1:
         return
     arrived = _arrive(team.counter)
-    if arrived > _DISMISSED:
+    if arrived >= _DISMISSED:
         return
     wanted = -(-arrived // team.size) * team.size
     looks = 0
@@ -43,6 +43,12 @@ def meet(team: Team) -> None:
 def dismiss(team: Team) -> None:
     """Let everybody pass this meeting and all that follow: one of the team will not come."""
     team.counter[0] = _DISMISSED
+
+
+@njit(cache=True, nogil=True)
+def dismissed(team: Team) -> bool:
+    """Whether meetings have lost their meaning: what was computed since is not to be used."""
+    return team.size > 1 and _arrived(team.counter) >= _DISMISSED
 
 
 @intrinsic

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import blas
 from fastnn.backend import Array
 from fastnn.data.batches import Batches
 from fastnn.kernels.cpu import Compiled, give_way_address
@@ -25,6 +26,9 @@ BLOCK = 2048
 # Multiply-adds of a step that make a thread worth its meetings with the others: some 30 us of work
 # (docs/LOG.md has a table).
 _WORK = 2_500_000
+
+# Two trainings in two Python threads take turns: members that wait for a core let others wait.
+_one_team = threading.Lock()
 
 _RETURN = 0.05  # seconds after which a call comes back to see whether a signal has arrived
 
@@ -43,6 +47,9 @@ def why_not_compiled(model: MLP, optimizer: Optimizer, batches: Batches) -> str 
     for part, known in ((model, (MLP,)), (optimizer, (SGD, Adam)), (batches, (Batches,))):
         if type(part) not in known:
             return f"{type(part).__name__} cannot be compiled"
+    assert isinstance(optimizer, SGD | Adam)
+    if optimizer.params is not model.params or optimizer.kernels is not model.kernels:
+        return "the optimizer has other parameters or kernels than the network"
     return None
 
 
@@ -89,13 +96,14 @@ class CompiledSteps:
                 np.empty(rows, model.dtype),
                 np.empty(rows, bool),
             ),
-            _rule(loops, optimizer),
         )
+        self._rule = _rule(loops, optimizer)
         self._call(0, 0)  # compiles, or loads from disk: not on the clock of the first epoch
 
     def open(self, epoch: int, start: int, learning_rates: Sequence[float]) -> None:
         self._order = self._batches.open(epoch, start)
         self._rates = self._optimizer.rates(learning_rates).astype(self._dtype)
+        self._rule = _rule(self._loops, self._optimizer)  # constants may have been changed
 
     def run(self, step: int, until: int) -> int:
         steps = max(1, int(_RETURN / self._pace)) if self._pace else 1
@@ -108,26 +116,39 @@ class CompiledSteps:
     def _call(self, step: int, until: int) -> None:
         """Steps `step` to `until`, this thread and the rest of the team each doing their share."""
         loops, size = self._loops, self._team_size if until > step else 1
-        team = loops.Team(size, np.zeros(1, np.int64), self._give_way)
+        team = loops.native.Team(size, np.zeros(1, np.int64), self._give_way)
         arguments = (
-            *self._fixed, self._order, self._batches.batch_size, self._rates,
+            *self._fixed, self._rule, self._order, self._batches.batch_size, self._rates,
             self._tally.losses, self._tally.hits, step, until, team,
         )  # fmt: skip
-        helpers = [
-            threading.Thread(target=loops.epoch, args=(*arguments, member), daemon=True)
-            for member in range(1, size)
-        ]
-        try:
-            for helper in helpers:
-                helper.start()
+        if size == 1:
             loops.epoch(*arguments, 0)
-        except BaseException:  # a signal's, before this thread got to work: do not let them wait
-            loops.dismiss(team)
-            raise
-        finally:
-            for helper in helpers:
-                if helper.ident is not None:  # was started
-                    helper.join()
+            return
+        failures: list[BaseException] = []
+
+        def work(member: int) -> None:
+            try:
+                with blas.limited(1):  # some builds of OpenBLAS count threads for each caller
+                    loops.epoch(*arguments, member)
+            except BaseException as error:  # nobody may wait for this member
+                loops.native.dismiss(team)
+                failures.append(error)
+
+        helpers = [threading.Thread(target=work, args=(member,)) for member in range(1, size)]
+        with _one_team:
+            try:
+                for helper in helpers:
+                    helper.start()
+                work(0)
+            except BaseException:  # a signal's, between two of these lines
+                loops.native.dismiss(team)
+                raise
+            finally:
+                for helper in helpers:
+                    if helper.ident is not None:  # was started
+                        helper.join()
+        if failures:
+            raise failures[0]
 
 
 def _net(loops: Any, model: MLP, rows: int) -> Any:

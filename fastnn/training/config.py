@@ -110,12 +110,12 @@ class TrainConfig:
     seed: int = setting(0, "seed of weights, split and order", at_least=0)
     device: str = setting("auto", "auto, cpu, cuda or cuda:INDEX")
     threads: int = setting(
-        0, "CPU threads at most; 0 for as many as there are cores to use", at_least=0
+        0, "CPU threads at most; 0 for as many as BLAS has, usually all cores", at_least=0
     )
     kernels: str = setting(
         "auto",
-        "plain array operations, fused kernels (on a CPU they need Numba), or those without Python "
-        "between them: a CUDA graph, a compiled epoch; auto is the fastest that works",
+        "reference: plain array operations; fused: one pass each (on a CPU by Numba); captured: "
+        "no Python between them (a CUDA graph, a compiled epoch); auto: the fastest that works",
         choices=KERNELS,
     )
     precision: str = setting(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -262,10 +263,18 @@ def _self_contained(config: TrainConfig, data: Dataset) -> TrainConfig:
     return replace(config, **changes)
 
 
+def _numba() -> str:
+    try:
+        return version("numba")
+    except PackageNotFoundError:
+        return "not installed"
+
+
 def _environment(backend: Backend) -> dict[str, str]:
     return {
         "fastnn": __version__,
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         **backend.describe(),
+        "numba": _numba(),
         "device_reason": backend.reason,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -22,6 +23,8 @@ from fastnn.training.callbacks import Callback, EpochReport
 from fastnn.training.scoring import Score, Tally, evaluate
 from fastnn.training.step import Steps, steps_for
 
+_log = logging.getLogger("fastnn")
+
 
 class Trainer:
     """Fits a model to batches.
@@ -29,8 +32,8 @@ class Trainer:
     `monitored` receives one loss an epoch (validation where there is one, else training): the list
     that a reduce-on-plateau schedule reads. `patience` epochs without a better validation end the
     run; 0 never does. Where there is a validation part the best epoch's weights are put back at the
-    end, whatever ended the run. `kernels` is the choice of `steps_for`: on a GPU, whether steps
-    become a CUDA graph.
+    end, whatever ended the run. `kernels` is the choice of `steps_for`: whether steps become a CUDA
+    graph, or on a CPU a compiled epoch.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Trainer:
         self.epochs = 0  # asked for
         self.steps_per_epoch = 0
         self.stopped: str | None = None
+        self._was_computed_by = ""  # what ran the steps before this was loaded
         self._patience_from = 0  # epoch from which patience counts, if later than the best
         self._seconds = 0.0  # spent on the epoch under way
         self.elapsed = 0.0  # seconds of fitting so far, those before a resume included
@@ -105,6 +109,7 @@ class Trainer:
             "seconds": self._seconds,
             "elapsed": self.elapsed,
             "stopped": self.stopped,
+            "computed_by": self._computed_by(),
             "patience_from": self._patience_from,
             "history": [asdict(report) for report in self.history],
             "monitored": self.monitored,
@@ -122,6 +127,7 @@ class Trainer:
         load_state(self.optimizer, moments, values["steps"])
         self.epoch, self.position = values["epoch"], values["position"]
         self._seconds, self.elapsed = values["seconds"], values["elapsed"]
+        self._was_computed_by = values.get("computed_by", "")
         self.stopped, self._patience_from = values["stopped"], values["patience_from"]
         self.history = [EpochReport(**report) for report in values["history"]]
         self.monitored[:] = values["monitored"]
@@ -141,6 +147,7 @@ class Trainer:
             self._tally = Tally(self.model.backend, len(train))
         steps = steps_for(self.model, self.optimizer, train, self._tally, self.kernels)
         self.path = steps.path
+        self._tell_of_other_rounding()
         try:
             self._announce("on_fit_start")
             while self.epoch < epochs and self.stopped is None:
@@ -171,6 +178,22 @@ class Trainer:
         self.model.backend.synchronize()
         self.path = steps.path  # capturing may have failed
         self._seconds = time.perf_counter() - began
+
+    def _computed_by(self) -> str:
+        """On what the rounding of steps depends, besides the libraries and the processor."""
+        backend = self.model.backend
+        threads = f", threads {backend.threads}" if backend.name == "cpu" else ""
+        return f"{self.path} kernels on {backend}{threads}"
+
+    def _tell_of_other_rounding(self) -> None:
+        before, now = self._was_computed_by, self._computed_by()
+        if before not in ("", now):
+            _log.warning(
+                "until now this run was computed by %s, from here on by %s: the same mathematics, "
+                "other rounding",
+                before,
+                now,
+            )
 
     def _next_stop(self) -> int:
         """Where in the epoch steps must end: at its end, or earlier if a save is due."""
