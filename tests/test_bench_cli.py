@@ -44,7 +44,9 @@ def test_a_real_run_takes_seconds_and_agrees(without_numba, tmp_path):
 
 
 def test_json_lines(quick, without_numba):
-    *rows, done = events(invoke("bench", *QUICK, "--peers", "none", "--json").stdout)
+    skipped, *rows, done = events(invoke("bench", *QUICK, "--peers", "none", "--json").stdout)
+    assert skipped["name"] == "fastnn with compiled kernels"
+    assert "pip install numba" in skipped["reason"]
     assert [row["event"] for row in rows] == ["measured", "measured"]
     assert [row["name"] for row in rows] == ["fastnn NumPy", "products alone"]
     assert rows[0]["per_second"] == pytest.approx(32e6 / rows[0]["median"])

@@ -39,8 +39,13 @@ class Sklearn:
         # behind, and without an optimizer the next step makes one whose moments are zero.
         classes = np.arange(problem.sizes[-1])
         self._network.partial_fit(self._inputs[:batch], self._labels[:batch], classes=classes)
-        self._network.coefs_ = [w.copy() for w, _ in problem.start]
-        self._network.intercepts_ = [b.copy() for _, b in problem.start]
+        start = [(w.copy(), b.copy()) for w, b in problem.start]
+        self._logistic = len(classes) == 2
+        if self._logistic:  # one output instead of two: the log-odds of the second class
+            w, b = start[-1]
+            start[-1] = w[:, 1:] - w[:, :1], b[1:] - b[:1]
+        self._network.coefs_ = [w for w, _ in start]
+        self._network.intercepts_ = [b for _, b in start]
         del self._network._optimizer
 
     def run(self, steps: int) -> None:
@@ -48,5 +53,6 @@ class Sklearn:
             rows = next(self._rows)
             self._network.partial_fit(self._inputs[rows], self._labels[rows])
 
-    def loss(self) -> float:
-        return float(self._network.loss_)
+    def loss(self) -> float | None:
+        """None for two classes: Adam scales one output's gradient otherwise than those of two."""
+        return None if self._logistic else float(self._network.loss_)

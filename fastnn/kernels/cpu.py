@@ -33,6 +33,11 @@ class Compiled:
         self.loops = loops
         self.products = products  # addresses of gemm, by dtype
 
+    def _whole(self, matrix: Array) -> Any:
+        """The tile that is all of a matrix."""
+        rows, columns = matrix.shape
+        return self.loops.native.Tile(0, rows, 0, columns)
+
     def new_mask(self, batch: int, width: int) -> Array:
         """Nothing to note: where a ReLU's output is 0, it let nothing through."""
         return np.empty((batch, 0), bool)
@@ -52,8 +57,8 @@ class Compiled:
         self.loops.gather(x, labels_out, inputs, labels, rows, shift, factor)
 
     def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array) -> None:
-        gemm = self.products[y.dtype]
-        self.loops.affine(gemm, y, _rows(x), w, b, mask is not None, 0, y.shape[1])
+        gemm, relu = self.products[y.dtype], mask is not None
+        self.loops.affine(gemm, y, _rows(x), w, b, relu, self._whole(y))
 
     def affine_backward(
         self,
@@ -66,9 +71,10 @@ class Compiled:
         mask: Array | None,
     ) -> None:
         gemm, x, relu = self.products[dy.dtype], _rows(x), mask is not None
-        self.loops.weights_backward(gemm, dw, db, dy, x, 0.0, 0, dy.shape[1])
+        self.loops.weights_backward(gemm, dw, dy, x, 0.0, self._whole(dw))
+        self.loops.bias_backward(db, dy, 0.0, 0, len(db))
         if dx is not None:
-            self.loops.inputs_backward(gemm, dx, dy, w, x, relu, 0, dx.shape[1])
+            self.loops.inputs_backward(gemm, dx, dy, w, x, relu, self._whole(dx))
 
     def softmax_xent(
         self,

@@ -99,6 +99,21 @@ def share(count: int, member: int, team: native.Team) -> tuple[int, int]:
 
 
 @_compiled
+def part(matrix: Array, member: int, team: native.Team) -> native.Tile:
+    """The tile of a matrix that is a member's own: the longer side is shared.
+
+    BLAS copies what it multiplies into an order of its own. Both factors of a tile are smaller
+    where it is nearer to a square, so less is copied twice.
+    """
+    rows, columns = matrix.shape
+    if rows > columns:
+        top, bottom = share(rows, member, team)
+        return native.Tile(top, bottom, 0, columns)
+    left, right = share(columns, member, team)
+    return native.Tile(0, rows, left, right)
+
+
+@_compiled
 def gather(
     x: Array, labels_out: Array, inputs: Array, labels: Array, rows: Array,
     offset: Array, factor: Array,
@@ -119,15 +134,15 @@ def gather(
 
 @_compiled
 def affine(
-    address: int, y: Array, x: Array, w: Array, b: Array, relu: bool, first: int, last: int
+    address: int, y: Array, x: Array, w: Array, b: Array, relu: bool, tile: native.Tile
 ) -> None:
-    """Columns first to last of y = x @ w + b; with `relu`, of max(y, 0)."""
-    if first == last:
+    """A tile of y = x @ w + b; with `relu`, of max(y, 0)."""
+    if _empty(tile):
         return
-    native.gemm(address, False, False, x, w, 0, y, first, last)
-    zero, bias = y.dtype.type(0), b[first:last]
-    for r in range(len(y)):
-        row = y[r, first:last]
+    native.gemm(address, False, False, x, w, 0, y, tile)
+    zero, bias = y.dtype.type(0), b[tile.left : tile.right]
+    for r in range(tile.bottom - tile.top):
+        row = y[tile.top + r, tile.left : tile.right]
         if relu:
             for o in range(len(row)):
                 value = row[o] + bias[o]
@@ -139,12 +154,16 @@ def affine(
 
 @_compiled
 def weights_backward(
-    address: int, dw: Array, db: Array, dy: Array, x: Array, keep: float, first: int, last: int
+    address: int, dw: Array, dy: Array, x: Array, keep: float, tile: native.Tile
 ) -> None:
-    """Columns of dw = x.T @ dy and db = dy summed over B; added to what is there if `keep` is 1."""
-    if first == last:
-        return
-    native.gemm(address, True, False, x, dy, keep, dw, first, last)
+    """A tile of dw = x.T @ dy; added to what is there if `keep` is 1."""
+    if not _empty(tile):
+        native.gemm(address, True, False, x, dy, keep, dw, tile)
+
+
+@_compiled
+def bias_backward(db: Array, dy: Array, keep: float, first: int, last: int) -> None:
+    """Elements of db = dy summed over B; added to what is there if `keep` is 1."""
     sums = db[first:last]
     if keep == 0:
         sums[:] = 0
@@ -156,16 +175,17 @@ def weights_backward(
 
 @_compiled
 def inputs_backward(
-    address: int, dx: Array, dy: Array, w: Array, x: Array, relu: bool, first: int, last: int
+    address: int, dx: Array, dy: Array, w: Array, x: Array, relu: bool, tile: native.Tile
 ) -> None:
-    """Columns of dx = dy @ w.T; with `relu`, 0 where x, its output, is 0."""
-    if first == last:
+    """A tile of dx = dy @ w.T; with `relu`, 0 where x, its output, is 0."""
+    if _empty(tile):
         return
-    native.gemm(address, False, True, dy, w, 0, dx, first, last)
+    native.gemm(address, False, True, dy, w, 0, dx, tile)
     if relu:
         zero = dx.dtype.type(0)
-        for r in range(len(dx)):
-            row, through = dx[r, first:last], x[r, first:last]
+        for r in range(tile.bottom - tile.top):
+            row = dx[tile.top + r, tile.left : tile.right]
+            through = x[tile.top + r, tile.left : tile.right]
             for i in range(len(row)):
                 row[i] = row[i] if through[i] > zero else zero
 
@@ -260,8 +280,7 @@ def forward(address: int, net: Net, x: Array, team: native.Team, member: int) ->
         w = _matrix(net.params, net.weights_at[layer], inputs, width)
         b = net.params[net.biases_at[layer] : net.biases_at[layer] + width]
         y = _matrix(net.outputs, at, rows, width)
-        first, last = share(width, member, team)
-        affine(address, y, below, w, b, layer < len(net.sizes) - 2, first, last)
+        affine(address, y, below, w, b, layer < len(net.sizes) - 2, part(y, member, team))
         native.meet(team)
         below = y
         at += rows * width
@@ -279,16 +298,16 @@ def backward(address: int, net: Net, x: Array, keep: float, team: native.Team, m
         dw = _matrix(net.grads, start, inputs, width)
         db = net.grads[bias : bias + width]
         first, last = share(width, member, team)
+        bias_backward(db, dy, keep, first, last)
         if layer == 0:
-            weights_backward(address, dw, db, dy, x, keep, first, last)
+            weights_backward(address, dw, dy, x, keep, part(dw, member, team))
         else:
             at -= rows * inputs
             below = _matrix(net.outputs, at, rows, inputs)
-            weights_backward(address, dw, db, dy, below, keep, first, last)
+            weights_backward(address, dw, dy, below, keep, part(dw, member, team))
             w = _matrix(net.params, start, inputs, width)
             dx = _matrix(net.gradients, at, rows, inputs)
-            first, last = share(inputs, member, team)
-            inputs_backward(address, dx, dy, w, below, True, first, last)
+            inputs_backward(address, dx, dy, w, below, True, part(dx, member, team))
         native.meet(team)
 
 
@@ -347,3 +366,8 @@ def epoch(
 def _matrix(flat: Array, start: int, rows: int, columns: int) -> Array:
     """A (rows, columns) view of a part of a vector."""
     return flat[start : start + rows * columns].reshape((rows, columns))
+
+
+@_compiled
+def _empty(tile: native.Tile) -> bool:
+    return tile.top == tile.bottom or tile.left == tile.right

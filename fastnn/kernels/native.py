@@ -24,6 +24,15 @@ class Team(NamedTuple):
     give_way: int  # address of the system's sched_yield
 
 
+class Tile(NamedTuple):
+    """The rows from top to bottom and columns from left to right of a matrix, ends excluded."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
 @njit(cache=True, nogil=True)
 def meet(team: Team) -> None:
     """Wait until every member of the team has come here as often as this one."""
@@ -52,8 +61,8 @@ def dismissed(team: Team) -> bool:
 
 
 @intrinsic
-def gemm(context, address, transposed_a, transposed_b, a, b, keep, out, first, last):
-    """Columns first to last of out = keep * out + op(a) @ op(b), all row-major, by BLAS.
+def gemm(context, address, transposed_a, transposed_b, a, b, keep, out, tile):
+    """A tile of out = keep * out + op(a) @ op(b), all row-major, by BLAS.
 
     `address` is that of Fortran's sgemm or dgemm, which are column-major: so they are asked for the
     transpose, op(b).T @ op(a).T. They take every argument by reference; so one call serves 32-bit
@@ -62,12 +71,11 @@ def gemm(context, address, transposed_a, transposed_b, a, b, keep, out, first, l
     for array in (a, b, out):
         if array.layout != "C" or array.ndim != 2 or array.dtype != out.dtype:
             raise TypingError(f"products need C-contiguous matrices of one dtype, not {array}")
-    signature = types.void(
-        types.intp, types.boolean, types.boolean, a, b, out.dtype, out, types.intp, types.intp
-    )
+    signature = types.void(types.intp, types.boolean, types.boolean, a, b, out.dtype, out, tile)
 
     def generate(context, builder, signature, arguments):
-        address, t_a, t_b, _, _, keep, _, first, last = arguments
+        address, t_a, t_b, _, _, keep, _, edges = arguments
+        top, bottom, left, right = (builder.extract_value(edges, n) for n in range(4))
         pointer = ir.IntType(8).as_pointer()
         scalar = context.get_value_type(out.dtype)
 
@@ -82,13 +90,16 @@ def gemm(context, address, transposed_a, transposed_b, a, b, keep, out, first, l
 
         a_data, a_rows, a_columns = matrix(3)
         b_data, _, b_columns = matrix(4)
-        c_data, c_rows, c_columns = matrix(6)
+        c_data, _, c_columns = matrix(6)
         inner = builder.select(t_a, a_rows, a_columns)
-        b_skip = builder.select(t_b, builder.mul(first, b_columns), first)
+        a_skip = builder.select(t_a, top, builder.mul(top, a_columns))
+        b_skip = builder.select(t_b, builder.mul(left, b_columns), left)
+        c_skip = builder.add(builder.mul(top, c_columns), left)
         wanted = [
-            letter(t_b), letter(t_a), builder.sub(last, first), c_rows, inner, scalar(1.0),
-            builder.gep(b_data, [b_skip]), b_columns, a_data, a_columns,
-            keep, builder.gep(c_data, [first]), c_columns,
+            letter(t_b), letter(t_a), builder.sub(right, left), builder.sub(bottom, top), inner,
+            scalar(1.0), builder.gep(b_data, [b_skip]), b_columns,
+            builder.gep(a_data, [a_skip]), a_columns,
+            keep, builder.gep(c_data, [c_skip]), c_columns,
         ]  # fmt: skip
         passed = [
             value if isinstance(value.type, ir.PointerType) else alloca_once_value(builder, value)
