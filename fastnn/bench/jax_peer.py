@@ -18,8 +18,6 @@ from fastnn.bench.competitors import (
     imported,
 )
 
-_BLOCK = 32  # steps of one scan
-
 
 def entrants(device: str) -> list[Entrant]:
     """The one device that JAX chooses by itself, where that is the one asked for."""
@@ -35,8 +33,8 @@ def entrants(device: str) -> list[Entrant]:
 class Jax:
     """The fastest that people write: data on the device, and the loop inside the jit.
 
-    Whole blocks of steps are one `lax.scan`; what is left over of a call is a `lax.fori_loop`,
-    which compiles once for any number of steps. On a CPU both take the same time (docs/LOG.md).
+    A `lax.fori_loop`, which compiles once for any number of steps; a `lax.scan` takes the same time
+    (docs/LOG.md).
     """
 
     def __init__(self, problem: Problem, batch: int, device: str) -> None:
@@ -48,17 +46,13 @@ class Jax:
         self._labels = jax.device_put(problem.examples.labels)
         self._state: Any = start_state(problem)
         self._done = 0
-        self._block, self._rest = _loops(batch, len(problem.examples.labels) // batch)
+        self._loop = _loop(batch, len(problem.examples.labels) // batch)
 
     def run(self, steps: int) -> None:
         import jax
 
         last = self._done + steps
-        while last - self._done >= _BLOCK:
-            self._state = self._block(self._state, self._done, self._inputs, self._labels)
-            self._done += _BLOCK
-        if last > self._done:
-            self._state = self._rest(self._state, self._done, last, self._inputs, self._labels)
+        self._state = self._loop(self._state, self._done, last, self._inputs, self._labels)
         self._done = last
         jax.block_until_ready(self._state)
 
@@ -66,14 +60,10 @@ class Jax:
         return float(self._state[-1])
 
 
-def _loops(batch: int, batches: int) -> tuple[Any, Any]:
-    """(state, first step, ...) -> state over a block, and (state, first, last, ...) over the rest.
-
-    Both end with inputs and labels, and are compiled at their first call.
-    """
+def _loop(batch: int, batches: int) -> Any:
+    """(state, first step, last, inputs, labels) -> state, compiled at the first call."""
     import jax
     from jax import lax
-    from jax import numpy as jnp
 
     def step(k: Any, state: Any, inputs: Any, labels: Any) -> Any:
         row = k % batches * batch
@@ -81,16 +71,10 @@ def _loops(batch: int, batches: int) -> tuple[Any, Any]:
         there = lax.dynamic_slice_in_dim(labels, row, batch)
         return adam_step(state, x, there, LEARNING_RATE, k + 1)
 
-    def block(state: Any, first: Any, inputs: Any, labels: Any) -> Any:
-        def one(state: Any, k: Any) -> Any:
-            return step(k, state, inputs, labels), None
-
-        return lax.scan(one, state, first + jnp.arange(_BLOCK))[0]
-
-    def rest(state: Any, first: Any, last: Any, inputs: Any, labels: Any) -> Any:
+    def steps(state: Any, first: Any, last: Any, inputs: Any, labels: Any) -> Any:
         return lax.fori_loop(first, last, lambda k, s: step(k, s, inputs, labels), state)
 
-    return jax.jit(block), jax.jit(rest)
+    return jax.jit(steps)
 
 
 def start_state(problem: Problem) -> Any:
