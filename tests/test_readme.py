@@ -63,5 +63,12 @@ def test_tables_agree_with_the_recorded_results():
     assert filled(README) == README
 
 
+def test_every_target_can_be_read_off_the_records():
+    from scripts.targets import lines
+
+    assert all(ratio > 0 and target > 0 for _, ratio, target in lines())
+    assert len(list(lines())) == 28
+
+
 def test_no_placeholder_is_left():
     assert not re.search(r"@[A-Z]+@", README)

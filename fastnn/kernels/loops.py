@@ -123,13 +123,10 @@ def gather(
     for b in range(len(rows)):
         row = min(max(rows[b], 0), len(inputs) - 1)  # as the reference does, and safe
         labels_out[b] = labels[row]
-        if len(offset) == 1 and len(factor) == 1:
-            for d in range(x.shape[1]):
-                x[b, d] = (kind(inputs[row, d]) - offset[0]) * factor[0]
-        else:
-            for d in range(x.shape[1]):
-                shift, scale = offset[d % len(offset)], factor[d % len(factor)]
-                x[b, d] = (kind(inputs[row, d]) - shift) * scale
+        for d in range(x.shape[1]):
+            shift = offset[d] if len(offset) > 1 else offset[0]
+            scale = factor[d] if len(factor) > 1 else factor[0]
+            x[b, d] = (kind(inputs[row, d]) - shift) * scale
 
 
 @_compiled

@@ -57,7 +57,7 @@ class CompiledSteps:
     """Steps that come back to Python a few times a second.
 
     The same kernels as called one by one, but each member of a team of threads computes its share
-    of the columns. BLAS has one thread meanwhile.
+    of every result. BLAS has one thread meanwhile.
     """
 
     path = "captured"
