@@ -8,17 +8,22 @@ from fastnn.backend import get_backend
 from fastnn.bench.competitors import Problem
 from fastnn.errors import DeviceError
 from fastnn.kernels import kernels_for
+from fastnn.kernels.cpu import compiled
+from fastnn.kernels.reference import Reference
 
 
-@pytest.fixture(scope="session", params=["cpu", "cuda-reference", "cuda-auto"])
+@pytest.fixture(scope="session", params=["cpu-reference", "cpu-auto", "cuda-reference", "cuda-auto"])
 def device(request):
-    """(backend, kernels) of each device; without a GPU its rows are skipped and say why."""
+    """(backend, kernels) of each device; what cannot be had here is skipped and says why."""
     name, _, choice = request.param.partition("-")
     try:
         backend = get_backend(name)
     except DeviceError as error:
         pytest.skip(f"not measured on {name}: {error.problem}")
-    return backend, kernels_for(backend, choice or "auto")
+    kernels = kernels_for(backend, choice)
+    if request.param == "cpu-auto" and isinstance(kernels, Reference):
+        pytest.skip(f"not measured with compiled kernels: {compiled()}")
+    return backend, kernels
 
 
 @pytest.fixture(scope="session")
