@@ -12,7 +12,9 @@ from fastnn.kernels.cpu import compiled
 from fastnn.kernels.reference import Reference
 
 
-@pytest.fixture(scope="session", params=["cpu-reference", "cpu-auto", "cuda-reference", "cuda-auto"])
+@pytest.fixture(
+    scope="session", params=["cpu-reference", "cpu-auto", "cuda-reference", "cuda-auto"]
+)
 def device(request):
     """(backend, kernels) of each device; what cannot be had here is skipped and says why."""
     name, _, choice = request.param.partition("-")

@@ -150,10 +150,12 @@ class Trainer:
         self._tell_of_other_rounding()
         try:
             self._announce("on_fit_start")
-            while self.epoch < epochs and self.stopped is None:
-                with np.errstate(all="ignore"):  # divergence is reported at the epoch's end
-                    self._run_steps(steps, train)
-                self._finish_epoch(train, valid)
+            # Validation, too: BLAS's workers would spin on into the next epoch (docs/LOG.md).
+            with blas.limited(steps.blas_threads):
+                while self.epoch < epochs and self.stopped is None:
+                    with np.errstate(all="ignore"):  # divergence is reported at the epoch's end
+                        self._run_steps(steps, train)
+                    self._finish_epoch(train, valid)
         finally:
             if valid is not None and self.best.weights is not None:
                 self.model.params.vector[...] = self.best.weights
@@ -165,14 +167,13 @@ class Trainer:
         began = time.perf_counter() - self._seconds
         rates = [self.schedule(optimizer.steps + ahead) for ahead in range(rest)]
         steps.open(self.epoch, self.position, rates)
-        with blas.limited(steps.blas_threads):
-            while self.position < self.steps_per_epoch:
-                reached = steps.run(self.position, self._next_stop())
-                optimizer.steps += reached - self.position
-                self.position = reached
-                if self._signal or (self.save_every and optimizer.steps % self.save_every == 0):
-                    self._seconds = time.perf_counter() - began
-                    self._save_between()
+        while self.position < self.steps_per_epoch:
+            reached = steps.run(self.position, self._next_stop())
+            optimizer.steps += reached - self.position
+            self.position = reached
+            if self._signal or (self.save_every and optimizer.steps % self.save_every == 0):
+                self._seconds = time.perf_counter() - began
+                self._save_between()
         if self.epoch + 1 < self.epochs:
             train.draw_ahead(self.epoch + 1)
         self.model.backend.synchronize()
