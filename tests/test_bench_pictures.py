@@ -1,5 +1,6 @@
 """A record as a table and as a picture: the data that is shown, and labels that can be read."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -39,6 +40,14 @@ def test_the_markdown_table_marks_the_fastest():
     lines = markdown(RECORD).splitlines()
     assert lines[0] == "| batch | fastnn | JAX | fused (cuda) |"
     assert lines[2:] == ["| 100 | 100.0 | 50.0 | **200.0** |", "| 200 | 200.0 |  | **400.0** |"]
+
+
+def test_the_caption_names_the_network():
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    tiny = replace(RECORD, facts=RECORD.facts | {"network": "20-32-2"})
+    for found, expected in ((RECORD, "784-512-256-10, Adam"), (tiny, "20-32-2, Adam")):
+        (note,) = (t.get_text() for t in plot.figure(found).texts if "Adam" in t.get_text())
+        assert note.startswith(expected)
 
 
 def test_lines_hold_what_is_drawn():

@@ -125,14 +125,14 @@ def figure(record: Record) -> Any:
         _draw(axes, line, dash)
     _label(axes, drawn)
     paper.text(0.085, 0.945, "Training throughput, examples a second", size=14, weight="bold")
-    text = caption(record.facts)
-    paper.text(
-        0.012, 0.02, textwrap.fill(f"{_HOW} {text}", 152), size=7.6, color="#555555", va="bottom"
-    )
+    network = record.facts.get("network", _DEFAULT)
+    how = f"{network}, Adam. Medians and quartiles of interleaved rounds."
+    text = textwrap.fill(f"{how} {caption(record.facts)}", 152)
+    paper.text(0.012, 0.02, text, size=7.6, color="#555555", va="bottom")
     return paper
 
 
-_HOW = "784-512-256-10, Adam. Medians and quartiles of interleaved rounds."
+_DEFAULT = "784-512-256-10"  # what records did not name before they could hold another
 
 
 def _frame(axes: Any, drawn: list[Line]) -> None:
