@@ -8,7 +8,7 @@ from fastnn.backend import get_backend
 from fastnn.bench import from_scratch, jax_peer, ours, products, sklearn_peer, torch_peers
 from fastnn.bench.competitors import Entrant, Skipped
 from fastnn.errors import ConfigError, DeviceError, did_you_mean
-from fastnn.kernels.cpu import compiled
+from fastnn.kernels import cpu
 
 PEERS: dict[str, Callable[[str], list[Entrant]]] = {
     "numpy": from_scratch.entrants,
@@ -52,7 +52,7 @@ def roster(
     skipped: dict[str, str] = {}
     for device in devices:
         found += ours.entrants(device, precision) + products.entrants(device)
-        if device == "cpu" and isinstance(why := compiled(), str):
+        if device == "cpu" and isinstance(why := cpu.compiled(), str):
             skipped["fastnn with compiled kernels"] = why
         for family in peers:
             try:
