@@ -34,10 +34,8 @@ Line = tuple[str, float, float]  # what, measured, target
 
 def lines() -> Iterator[Line]:
     """Every target, with the ratio measured."""
-    default, (tiny, *_) = (
-        load(RESULTS / "throughput.json"),
-        load(RESULTS / "tiny.json").batches.values(),
-    )
+    default = load(RESULTS / "throughput.json")
+    (tiny,) = load(RESULTS / "tiny.json").batches.values()
     for ours, peer, least in TRAINING:
         for batch, target in zip(BATCHES, least, strict=True):
             found = default.batches[batch]

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -121,13 +122,10 @@ def contestants(device: str, precision: str, peers: str) -> dict[str, Run]:
         return found
     if backend.name != "cpu":
         raise ConfigError("--peers: they are compared on a CPU only; use --peers none")
-    if isinstance(kernels, Compiled):
-        found["fastnn NumPy"] = ours("reference")
-    else:
-        found = {"fastnn NumPy": ours("reference")}
-    for name in FITS:
-        found[name] = lambda config, data, name=name: peer_run(name, config, data)  # type: ignore[misc]
-    return found
+    if not isinstance(kernels, Compiled):
+        del found["fastnn"]  # it would be plain NumPy, too
+    found["fastnn NumPy"] = ours("reference")
+    return found | {name: partial(peer_run, name) for name in FITS}
 
 
 def measure(

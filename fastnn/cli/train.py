@@ -18,13 +18,8 @@ if TYPE_CHECKING:
     from fastnn.training.config import TrainConfig
     from fastnn.training.run import Result
 
-_RESUMABLE = {
-    "epochs",
-    "device",
-    "threads",
-    "kernels",
-    "precision",
-}  # what may change in the middle of a run
+# What may change in the middle of a run.
+_RESUMABLE = {"epochs", "device", "threads", "kernels", "precision"}
 
 
 def train(
