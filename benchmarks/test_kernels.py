@@ -59,7 +59,9 @@ def test_softmax_xent(benchmark, backend, kernels, batch):
     timed(
         benchmark,
         backend,
-        lambda: kernels.softmax_xent(dz, losses, hits, z, labels, scratch, scale=1 / batch),
+        lambda: kernels.softmax_xent(
+            dz, losses, hits, z, labels, None, scratch, scale=1 / batch, smoothing=0.0
+        ),
     )
 
 
@@ -69,10 +71,13 @@ def test_gather(benchmark, backend, kernels, batch):
     rows = backend.asarray(np.random.default_rng(0).permutation(60_000)[:batch])
     x, raw = xp.empty((batch, columns), np.float32), xp.empty((batch, columns), np.uint8)
     out, factor = xp.empty(batch, np.int64), backend.asarray([1 / 255], np.float32)
+    noise = xp.zeros(2, np.uint64)
     timed(
         benchmark,
         backend,
-        lambda: kernels.gather(x, out, inputs, labels, rows, raw, None, factor),
+        lambda: kernels.gather(
+            x, out, inputs, labels, rows, raw, None, factor, noise, augmentation=None
+        ),
     )
 
 

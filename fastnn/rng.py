@@ -19,6 +19,8 @@ class Stream(IntEnum):
     ORDER = 2
     SAMPLE = 3
     GARMENTS = 4
+    NOISE = 5
+    TUNE = 6
 
 
 def generator(seed: int, stream: Stream, *counter: int) -> np.random.Generator:

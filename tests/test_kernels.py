@@ -26,7 +26,9 @@ def xent(kernels, xp, z, labels, scale=1.0):
     scratch = XentScratch(
         xp.eye(c, dtype=z.dtype), xp.empty_like(z), xp.empty((b, 1), z.dtype), xp.empty(b, np.int64)
     )
-    kernels.softmax_xent(dz, losses, hits, z.copy(), labels, scratch, scale=scale)
+    kernels.softmax_xent(
+        dz, losses, hits, z.copy(), labels, None, scratch, scale=scale, smoothing=0.0
+    )
     return dz, losses, hits
 
 
@@ -140,7 +142,7 @@ def test_gather_takes_and_scales_rows(backend, dtype, offset):
     kernels_for(backend).gather(
         x, labels_out, inputs, labels, rows, backend.xp.empty((3, 4), dtype),
         None if offset is None else backend.asarray([offset], np.float32),
-        backend.asarray([0.5], np.float32),
+        backend.asarray([0.5], np.float32), backend.xp.zeros(2, np.uint64), augmentation=None,
     )  # fmt: skip
     shift = offset or 0.0
     expected = [[(v - shift) / 2 for v in row] for row in ([16, 17, 18, 19], [0, 1, 2, 3])]

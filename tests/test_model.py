@@ -8,7 +8,7 @@ import pytest
 from fastnn.backend import get_backend
 from fastnn.errors import ConfigError
 from fastnn.nn.gradcheck import check_gradients
-from fastnn.nn.model import MLP, he_normal
+from fastnn.nn.model import MLP
 from fastnn.nn.optim import SGD, Adam
 
 
@@ -94,15 +94,6 @@ def test_a_smaller_last_batch_uses_the_same_buffers(backend):
 def test_impossible_widths_are_named(sizes):
     with pytest.raises(ConfigError, match="sizes"):
         MLP(sizes, get_backend("cpu"), rng=np.random.default_rng(0))
-
-
-def test_he_draw_has_its_mean_and_deviation():
-    draw = he_normal(400, 300, np.random.default_rng(0))
-    count, sigma = draw.size, np.sqrt(2 / 400)
-    assert abs(draw.mean()) < 4 * sigma / np.sqrt(count)
-    assert abs(draw.std() - sigma) < 4 * sigma / np.sqrt(2 * count)
-    inside = (np.abs(draw) < sigma).mean()  # a normal draw: 68.27 %
-    assert inside == pytest.approx(0.6827, abs=4 * np.sqrt(0.6827 * 0.3173 / count))
 
 
 def test_initial_weights_do_not_depend_on_precision_and_biases_are_zero(backend):

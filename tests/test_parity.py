@@ -111,9 +111,19 @@ def test_softmax_xent(device, rows, classes, size, dtype):
         None,
     )  # fmt: skip
     both.reference.softmax_xent(
-        dz[0], losses[0], hits[0], z[0].copy(), labels[0], scratch[0], scale=0.25
+        dz[0],
+        losses[0],
+        hits[0],
+        z[0].copy(),
+        labels[0],
+        None,
+        scratch[0],
+        scale=0.25,
+        smoothing=0.0,
     )
-    both.fused.softmax_xent(dz[1], losses[1], hits[1], z[1], labels[1], scratch[1], scale=0.25)
+    both.fused.softmax_xent(
+        dz[1], losses[1], hits[1], z[1], labels[1], None, scratch[1], scale=0.25, smoothing=0.0
+    )
     both.agree(dz, losses, length=classes)
     assert np.array_equal(hits[0], device.to_host(hits[1]))
 
@@ -130,7 +140,9 @@ def test_of_equal_logits_the_first_wins_wherever_its_lane_is(device):
         dz, losses = device.asarray(host.copy()), device.xp.zeros(len(ties), np.float32)
         hits = device.xp.zeros(len(ties), bool)
         z = device.asarray(host.copy())
-        both.fused.softmax_xent(dz, losses, hits, z, device.asarray(labels), None, scale=1.0)
+        both.fused.softmax_xent(
+            dz, losses, hits, z, device.asarray(labels), None, None, scale=1.0, smoothing=0.0
+        )
         found = device.to_host(hits).tolist()
         assert found == [expected or len(classes) == 1 for classes in ties]
 
@@ -142,7 +154,7 @@ def test_a_label_of_another_integer_type_is_read_as_what_it_is(device):
     for dtype in (np.int32, np.int64, np.uint8):
         dz, losses, hits = (device.xp.zeros(s, d) for s, d in (((5, 3), "f4"), (5, "f4"), (5, "?")))
         labels = device.asarray([0, 1, 2, 1, 0], dtype)
-        both.fused.softmax_xent(dz, losses, hits, z, labels, None, scale=1.0)
+        both.fused.softmax_xent(dz, losses, hits, z, labels, None, None, scale=1.0, smoothing=0.0)
         found.append(device.to_host(losses).tolist())
     assert found[0] == found[1] == found[2]
 
@@ -152,7 +164,9 @@ def test_not_a_number_is_passed_on_not_hidden(device):
     both = Both(device, np.float32)
     z = device.asarray([[np.nan, 0.0], [0.0, np.nan], [np.inf, 0.0], [1.0, 0.0]], np.float32)
     dz, losses, hits = (device.xp.zeros(s, d) for s, d in (((4, 2), "f4"), (4, "f4"), (4, "?")))
-    both.fused.softmax_xent(dz, losses, hits, z, device.asarray([0, 0, 0, 0]), None, scale=1.0)
+    both.fused.softmax_xent(
+        dz, losses, hits, z, device.asarray([0, 0, 0, 0]), None, None, scale=1.0, smoothing=0.0
+    )
     assert np.isnan(device.to_host(losses)).tolist() == [True, True, True, False]
     double = Both(device, np.float64)  # no epilogue: the own kernel adds the bias
     y, mask = device.xp.zeros((1, 2)), double.fused.new_mask(1, 2)
@@ -173,7 +187,8 @@ def test_gather(device, rows, offset, factors, source, dtype):
     factor = both.normal(factors)
     x, labels = both.empty(rows, 5), both.empty(rows, dtype=np.int64)
     raw = both.empty(rows, 5, dtype=source)
-    both.call("gather", x, labels, *pairs, raw, shift, factor)
+    noise = (np.zeros(2, np.uint64), device.xp.zeros(2, np.uint64))
+    both.call("gather", x, labels, *pairs, raw, shift, factor, noise, augmentation=None)
     both.agree(x)
     assert np.array_equal(labels[0], device.to_host(labels[1]))
 
@@ -250,7 +265,11 @@ def test_kernels_serve_both_dtypes_in_turn(device):
         x, labels = device.xp.zeros((2, 2), dtype), device.xp.zeros(2, np.int64)
         inputs, rows = device.asarray([[2, 4], [6, 8]], np.uint8), device.asarray([1, 0])
         factor = device.asarray([0.5], dtype)
-        kernels.gather(x, labels, inputs, device.asarray([7, 9]), rows, x, None, factor)
+        noise = device.xp.zeros(2, np.uint64)
+        kernels.gather(
+            x, labels, inputs, device.asarray([7, 9]), rows, x, None, factor, noise,
+            augmentation=None,
+        )  # fmt: skip
         assert device.to_host(x).tolist() == [[3, 4], [1, 2]]
 
 
@@ -262,8 +281,9 @@ def test_a_page_holds_the_rows_and_rates_of_its_step(gpu_device):
     )
     for step, count in ((0, 300), (1, 300), (2, 100)):
         rows, rates = gpu_device.xp.zeros(count, np.int64), gpu_device.xp.zeros(3, np.float32)
-        cursor = gpu_device.asarray([step], np.int32)
-        both.fused.turn_page(rows, rates, cursor, order, table, batch=300)
+        cursor, noise = gpu_device.asarray([step], np.int32), gpu_device.xp.zeros(2, np.uint64)
+        both.fused.turn_page(rows, rates, noise, cursor, order, table, batch=300)
+        assert gpu_device.to_host(noise).tolist() == [0, 300 * step]
         assert gpu_device.to_host(rows).tolist() == list(
             range(699 - 300 * step, 699 - 300 * step - count, -1)
         )

@@ -22,7 +22,7 @@ def test_step_decay_cuts_at_each_boundary():
 
 
 def test_cosine_rises_linearly_then_falls_to_its_floor():
-    schedule = schedules.warmup_cosine(1.0, warmup=4, total=24, floor=0.2)
+    schedule = schedules.warmed(schedules.cosine(1.0, total=20, floor=0.2), warmup=4)
     assert [schedule(step) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert schedule(4) == pytest.approx(1.0)
     assert schedule(14) == pytest.approx(0.6)  # half way between peak and floor
@@ -32,7 +32,7 @@ def test_cosine_rises_linearly_then_falls_to_its_floor():
 
 @given(st.integers(0, 50), st.integers(1, 200), rates)
 def test_cosine_stays_between_zero_and_its_peak(warmup, length, peak):
-    schedule = schedules.warmup_cosine(peak, warmup=warmup, total=warmup + length)
+    schedule = schedules.warmed(schedules.cosine(peak, total=length), warmup=warmup)
     values = [schedule(step) for step in range(warmup + length + 1)]
     assert all(0 <= value <= peak * (1 + 1e-12) for value in values)
     assert values[warmup:] == sorted(values[warmup:], reverse=True)

@@ -65,7 +65,7 @@ class Fastnn:
                 for array, start in zip(mine, common, strict=True):
                     array[...] = self._backend.asarray(start)
             optimizer = Adam(model.params, beta1=BETA1, beta2=BETA2, eps=EPS, kernels=chosen)
-            inputs, labels = problem.examples
+            inputs, labels, _ = problem.examples
             whole = len(labels) // batch * batch
             self._batches = Batches(
                 Examples(inputs[:whole], labels[:whole]),

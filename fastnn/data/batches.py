@@ -18,15 +18,19 @@ from fastnn.data.examples import Examples
 from fastnn.data.ring import Ring
 from fastnn.data.scaling import Scaling
 from fastnn.errors import ConfigError
-from fastnn.kernels import Kernels, kernels_for
+from fastnn.kernels import Augmentation, Kernels, kernels_for
 from fastnn.rng import Stream, generator
 
 
 class Batch(NamedTuple):
-    """Scaled inputs x (B, D) and labels (B,): views that the next batch overwrites."""
+    """Scaled inputs x (B, D), labels (B,) or targets (B, T), weights (B,) or None.
+
+    Views that the next batch overwrites.
+    """
 
     x: Array
     labels: Array
+    weights: Array | None
 
 
 class Source(NamedTuple):
@@ -39,6 +43,7 @@ class Source(NamedTuple):
     labels: Array  # (N,)
     offset: Array | None  # (1,) or (D,)
     factor: Array  # (1,) or (D,)
+    weights: Array | None  # (N,)
 
 
 class Batches:
@@ -47,6 +52,10 @@ class Batches:
     With a `seed` each epoch has its own order; without, rows come as they are. The last batch is
     smaller where the division leaves a remainder. Inputs that fill more than half of a GPU's free
     memory stay on the host and stream through a `Ring` instead (`resident` overrules).
+
+    `noise` (2,) uint64 on the device is where the batch stands among all random numbers: the
+    epoch's key, and how many of its examples come before (kernels/__init__.py). An `augmentation`
+    varies pictures by it, and so does dropout.
     """
 
     def __init__(
@@ -60,10 +69,11 @@ class Batches:
         kernels: Kernels | None = None,
         dtype: DTypeLike = np.float32,
         resident: bool | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: {batch_size} must be at least 1")
-        examples = Examples(_of_a_known_type(examples.inputs), examples.labels)
+        examples = examples._replace(inputs=_of_a_known_type(examples.inputs))
         self.count: int = len(examples.inputs)
         columns = examples.inputs.shape[1]
         self.batch_size = min(batch_size, self.count)
@@ -73,18 +83,30 @@ class Batches:
         if resident is None:
             free = backend.free_bytes()
             resident = free is None or examples.inputs.nbytes <= free // 2
+        if not resident and (examples.weights is not None or examples.labels.ndim > 1):
+            raise ConfigError(
+                f"the inputs ({examples.inputs.nbytes / 1e9:.1f} GB) do not fit this GPU, and weights "
+                "and targets cannot stream through it; use --limit-train or --device cpu"
+            )
         self._ring = None if resident else Ring(examples, self.batch_size, backend)
         if self._ring is None:
             inputs = backend.asarray(examples.inputs)
-            # As int64 they index without a conversion, which would allocate in every step.
-            labels = backend.asarray(examples.labels, np.int64)
+            # Codes as int64 index without a conversion, which would allocate in every step.
+            codes = examples.labels.ndim == 1
+            labels = backend.asarray(examples.labels, np.int64 if codes else dtype)
         else:
             inputs, labels = self._ring.inputs, self._ring.labels
         offset = None if scaling.offset is None else backend.asarray(scaling.offset, dtype)
-        self.source = Source(inputs, labels, offset, backend.asarray(scaling.factor, dtype))
+        share = examples.weights
+        weights = None if share is None else backend.asarray(share, dtype)
+        factor = backend.asarray(scaling.factor, dtype)
+        self.source = Source(inputs, labels, offset, factor, weights)
+        self.augmentation = augmentation
+        self.noise: Array = backend.xp.zeros(2, np.uint64)
         self._ahead: tuple[int, Array] | None = None
         self._x = backend.xp.empty((self.batch_size, columns), dtype)
-        self._labels_out = backend.xp.empty(self.batch_size, labels.dtype)
+        self._labels_out = backend.xp.empty((self.batch_size, *labels.shape[1:]), labels.dtype)
+        self._weights_out = None if weights is None else backend.xp.empty(self.batch_size, dtype)
         self._raw = backend.xp.empty((self.batch_size, columns), inputs.dtype)
 
     def __len__(self) -> int:
@@ -113,6 +135,7 @@ class Batches:
         for batch in range(start, len(self)):
             self.await_batch(batch)
             first = batch * self.batch_size
+            self.place(first)
             yield self.gather(rows[first : first + self.batch_size])
 
     def open(self, epoch: int, start: int = 0) -> Array:
@@ -121,7 +144,19 @@ class Batches:
         Batch k is rows k*B to (k+1)*B of it, for `gather`, once `await_batch(k)` has returned.
         """
         order = self.order(epoch)
+        self.noise[0] = self.key(epoch)
         return order if self._ring is None else self._ring.open(order, start)
+
+    def key(self, epoch: int) -> np.uint64:
+        """The key of this epoch's random numbers."""
+        if self.seed is None:
+            return np.uint64(0)
+        rng = generator(self.seed, Stream.NOISE, epoch)
+        return rng.integers(2**64, dtype=np.uint64)
+
+    def place(self, first: int) -> None:
+        """Tell `noise` how many examples of the epoch come before the next batch."""
+        self.noise[1] = first
 
     def await_batch(self, batch: int) -> None:
         """Order the work that follows after the arrival of this batch's examples."""
@@ -134,9 +169,13 @@ class Batches:
         x, labels = self._x[:b], self._labels_out[:b]
         self._kernels.gather(
             x, labels, source.inputs, source.labels, rows, self._raw[:b],
-            source.offset, source.factor,
+            source.offset, source.factor, self.noise, augmentation=self.augmentation,
         )  # fmt: skip
-        return Batch(x, labels)
+        if source.weights is None or self._weights_out is None:
+            return Batch(x, labels, None)
+        weights = self._weights_out[:b]
+        self._kernels.take(weights, source.weights, rows)
+        return Batch(x, labels, weights)
 
 
 def _of_a_known_type(inputs: Array) -> Array:

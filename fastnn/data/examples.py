@@ -19,14 +19,20 @@ from fastnn.rng import Stream, generator
 
 
 class Examples(NamedTuple):
-    """One part of a data set: inputs (N, D) uint8 or float32, labels (N,) int32 in 0..C-1."""
+    """One part of a data set: inputs (N, D) uint8 or float32, labels (N,) int32 in 0..C-1.
+
+    Where numbers are to be predicted instead of classes, labels are targets (N, T) float32.
+    `weights` (N,), 0 or more, say how much each example counts in training; None for all alike.
+    """
 
     inputs: NDArray[Any]
-    labels: NDArray[np.int32]
+    labels: NDArray[Any]
+    weights: NDArray[np.float32] | None = None
 
     def take(self, rows: NDArray[np.intp]) -> Examples:
         """A copy of these rows."""
-        return Examples(self.inputs[rows], self.labels[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return Examples(self.inputs[rows], self.labels[rows], weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +70,15 @@ class Dataset:
 
     def _fault(self, examples: Examples) -> str | None:
         """What does not fit, in words."""
-        inputs, labels = examples
+        inputs, labels, weights = examples
         if inputs.ndim != 2 or inputs.shape[1] != self.schema.width:
             return f"has inputs of shape {inputs.shape}, expected (N, {self.schema.width})"
         if len(inputs) == 0:
             return "holds no examples"
         if labels.shape != (len(inputs),):
             return f"has {len(inputs)} inputs but labels of shape {labels.shape}; each needs one"
+        if weights is not None and weights.shape != (len(inputs),):
+            return f"has {len(inputs)} inputs but weights of shape {weights.shape}; each needs one"
         classes = len(self.class_names)
         # Checked here once, because no kernel looks: an index out of range would be bent into it.
         if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
@@ -88,6 +96,8 @@ class Dataset:
         """SHA-256 over the training arrays: tells two data sets of the same name apart."""
         digest = hashlib.sha256()
         for array in self.train:
+            if array is None:  # no weights
+                continue
             digest.update(f"{array.shape} {array.dtype.str} ".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

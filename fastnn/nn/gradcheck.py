@@ -12,7 +12,11 @@ from fastnn.nn.model import MLP
 
 
 class GradientCheck(NamedTuple):
-    """Largest error in each parameter's gradient, relative to that gradient's largest entry."""
+    """Largest error in each parameter's gradient, relative to that gradient's largest entry.
+
+    Relative to a thousandth of the whole gradient's where that is more: a bias before a batch norm
+    has gradient zero, and all that differences show of it is rounding.
+    """
 
     errors: dict[str, float]
 
@@ -22,9 +26,16 @@ class GradientCheck(NamedTuple):
 
 
 def check_gradients(
-    model: MLP, x: ArrayLike, labels: ArrayLike, *, step: float = 1e-6
+    model: MLP,
+    x: ArrayLike,
+    labels: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    step: float = 1e-6,
 ) -> GradientCheck:
     """Compare `model.loss_and_grad` with (L(p + step) - L(p - step)) / (2 * step), each p in turn.
+
+    L is the mean training loss: dropout keeps one mask, batch norm uses the batch's statistics.
 
     The model must be float64 (differences of float32 losses are mostly rounding) and should have
     random biases: at zero biases a row that is dead in one layer sits exactly on the next layer's
@@ -34,22 +45,24 @@ def check_gradients(
     if model.dtype != np.float64:
         raise ConfigError(f"dtype: check_gradients needs a float64 model, not {model.dtype}")
     x, labels = model.backend.asarray(x), model.backend.asarray(labels)
+    share = None if weights is None else model.backend.asarray(weights, model.dtype)
     ws = model.workspace(len(labels))
-    model.loss_and_grad(x, labels, ws)
+    model.loss_and_grad(x, labels, ws, weights=share)
     analytic = model.backend.to_host(model.grads.vector)
     vector = model.params.vector
+    floor = 1e-3 * float(np.abs(analytic).max())
     errors = {}
     for slot in model.params.layout.slots:
         numeric = np.empty(slot.stop - slot.start)
         for k in range(slot.start, slot.stop):
             kept = float(vector[k])
             vector[k] = kept + step
-            above = float(model.loss(x, labels, ws).mean())
+            above = float(model.training_loss(x, labels, ws, weights=share).mean())
             vector[k] = kept - step
-            below = float(model.loss(x, labels, ws).mean())
+            below = float(model.training_loss(x, labels, ws, weights=share).mean())
             vector[k] = kept
             numeric[k - slot.start] = (above - below) / (2 * step)
         found = analytic[slot.start : slot.stop]
-        scale = max(float(np.abs(numeric).max()), float(np.abs(found).max()), 1e-8)
+        scale = max(float(np.abs(numeric).max()), float(np.abs(found).max()), floor, 1e-8)
         errors[slot.name] = float(np.abs(found - numeric).max()) / scale
     return GradientCheck(errors)

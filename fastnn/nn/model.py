@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import sqrt
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from fastnn.backend import Array, Backend
 from fastnn.errors import ConfigError
-from fastnn.kernels import Kernels, XentScratch, kernels_for
+from fastnn.kernels import STREAM_INPUTS, Kernels, XentScratch, kernels_for
+from fastnn.nn.blocks import Block, Buffers, layers_of
+from fastnn.nn.initial import initial_weights
+from fastnn.nn.objective import Objective
 from fastnn.nn.params import Flat, Layout
 
 
@@ -21,12 +23,15 @@ class Workspace:
     """Everything a forward and backward pass of up to B rows writes, allocated once.
 
     outputs[l] is y of layer l, (B, O_l), the last being the logits; gradients[l] is the gradient of
-    the loss with respect to x @ w + b of that layer; the rest serves the loss kernel.
+    the loss with respect to it, or to x @ w + b where the block is plain. What else a hidden layer
+    keeps are a plain block's mask or another one's buffers; the rest serves the loss kernel.
     """
 
     outputs: tuple[Array, ...]
     gradients: tuple[Array, ...]
-    masks: tuple[Array | None, ...]  # what each ReLU let through; None for the logits
+    masks: tuple[Array | None, ...]  # what each plain block's ReLU let through
+    buffers: tuple[Buffers | None, ...]  # of the other blocks
+    inputs: Array | None  # (B, D): what dropout left of the inputs
     losses: Array  # (B,)
     hits: Array  # (B,) bool
     scratch: XentScratch
@@ -41,6 +46,8 @@ class Workspace:
                 outputs=tuple(a[:rows] for a in self.outputs),
                 gradients=tuple(a[:rows] for a in self.gradients),
                 masks=tuple(None if a is None else a[:rows] for a in self.masks),
+                buffers=tuple(None if b is None else b.head(rows) for b in self.buffers),
+                inputs=None if self.inputs is None else self.inputs[:rows],
                 losses=self.losses[:rows],
                 hits=self.hits[:rows],
                 scratch=XentScratch(self.scratch.identity, *(a[:rows] for a in self.scratch[1:])),
@@ -49,12 +56,14 @@ class Workspace:
 
 
 class MLP:
-    """Affine layers with ReLU between them and a softmax cross-entropy on top.
+    """Affine layers with a block between each two of them (nn/blocks.py) and a loss on top.
 
-    `sizes` are the widths from the inputs to the classes, (784, 512, 256, 10) say. Weights are
-    (I, O) and rows are examples, so y = x @ w + b needs no transpose. Weights start as He's normal
-    draw (arXiv:1502.01852), biases at zero. Weights are drawn on the host, so a CPU and a GPU run
-    with one `rng` start alike.
+    `sizes` are the widths from the inputs to the outputs, (784, 512, 256, 10) say. Weights are
+    (I, O) and rows are examples, so y = x @ w + b needs no transpose. `blocks` has one for each
+    hidden layer; without it all are plain, affine and ReLU. Weights start as `init` says, by default
+    He's normal draw where there is a ReLU (nn/initial.py), biases at zero; the output layer starts
+    as the hidden layer before it does. Weights are drawn on the host, so a CPU and a GPU run with
+    one `rng` start alike.
     """
 
     def __init__(
@@ -63,90 +72,222 @@ class MLP:
         backend: Backend,
         *,
         rng: np.random.Generator,
+        blocks: Sequence[Block] | None = None,
+        input_dropout: float = 0.0,
+        objective: Objective | None = None,
+        init: str = "auto",
         kernels: Kernels | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
         if len(sizes) < 2 or min(sizes) < 1:
             raise ConfigError(
-                f"sizes: {tuple(sizes)} must be at least two positive widths, inputs to classes"
+                f"sizes: {tuple(sizes)} must be at least two positive widths, inputs to outputs"
             )
         self.sizes = tuple(int(size) for size in sizes)
+        self.blocks = (Block(),) * (len(sizes) - 2) if blocks is None else tuple(blocks)
+        self.input_dropout = input_dropout
+        self.objective = objective or Objective()
+        self._check()
         self.backend = backend
         self.kernels = kernels_for(backend) if kernels is None else kernels
         self.dtype = np.dtype(dtype)
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-            shapes[f"layers.{layer}.weight"] = (fan_in, fan_out)
-            shapes[f"layers.{layer}.bias"] = (fan_out,)
-        self.params = Flat(Layout.of(shapes), backend, self.dtype)
+        self.params = Flat(Layout.of(self._shapes()), backend, self.dtype)
         self.grads = self.params.twin()
-        for weight, _ in self.layers(self.params):
-            draw = he_normal(weight.shape[0], weight.shape[1], rng)
+        activations = [block.activation for block in self.blocks]
+        activations.append(activations[-1] if activations else "relu")
+        for (weight, _), activation in zip(self.layers(self.params), activations, strict=True):
+            inputs, outputs = weight.shape
+            draw = initial_weights(init, activation, inputs, outputs, rng)
             weight[...] = backend.asarray(draw, dtype=self.dtype)
+        for name in self.params:
+            if name.endswith((".gain", ".running_variance")):
+                self.params[name][...] = 1
         self._weights = self.layers(self.params)
         self._weight_grads = self.layers(self.grads)
+        self._hidden = layers_of(self.blocks, self.params, self.grads)
         self._identity = backend.asarray(np.eye(self.sizes[-1]), dtype=self.dtype)
+        self._no_noise = backend.xp.zeros(2, np.uint64)
 
     @staticmethod
     def layers(flat: Flat) -> list[tuple[Array, Array]]:
         """(weight, bias) of each layer, as views into `flat`."""
-        return [
-            (flat[f"layers.{n}.weight"], flat[f"layers.{n}.bias"]) for n in range(len(flat) // 2)
-        ]
+        weights = [name for name in flat if name.endswith(".weight")]
+        return [(flat[name], flat[name.removesuffix("weight") + "bias"]) for name in weights]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers training changes: running statistics are not among them."""
+        running = [slot for slot in self.params.layout.slots if ".running_" in slot.name]
+        return self.params.count - sum(slot.stop - slot.start for slot in running)
 
     def workspace(self, batch: int) -> Workspace:
         """Buffers for batches of up to `batch` rows."""
-        xp, hidden, classes = self.backend.xp, self.sizes[1:-1], self.sizes[-1]
+        xp, outputs = self.backend.xp, self.sizes[-1]
+        hidden = list(zip(self.blocks, self.sizes[1:-1], strict=True))
+
+        def empty(*shape: int) -> Array:
+            array: Array = xp.empty(shape, self.dtype)
+            return array
+
+        def buffers(block: Block, width: int) -> Buffers | None:
+            if block.plain:
+                return None
+            a = empty(batch, width)
+            factor = empty(1, width) if block.norm == "batch" else empty(batch, 1)
+            n = a if block.norm == "none" else empty(batch, width)
+            return Buffers(a, n, factor, empty(batch, width))
+
         return Workspace(
-            outputs=tuple(xp.empty((batch, n), self.dtype) for n in self.sizes[1:]),
-            gradients=tuple(xp.empty((batch, n), self.dtype) for n in self.sizes[1:]),
-            masks=(*(self.kernels.new_mask(batch, n) for n in hidden), None),
-            losses=xp.empty(batch, self.dtype),
-            hits=xp.empty(batch, bool),
+            outputs=tuple(empty(batch, n) for n in self.sizes[1:]),
+            gradients=tuple(empty(batch, n) for n in self.sizes[1:]),
+            masks=tuple(
+                self.kernels.new_mask(batch, n) if block.plain else None for block, n in hidden
+            ),
+            buffers=tuple(buffers(block, width) for block, width in hidden),
+            inputs=empty(batch, self.sizes[0]) if self.input_dropout else None,
+            losses=empty(batch),
+            hits=xp.zeros(batch, bool),
             scratch=XentScratch(
                 identity=self._identity,
-                onehot=xp.empty((batch, classes), self.dtype),
-                row=xp.empty((batch, 1), self.dtype),
+                onehot=empty(batch, outputs),
+                row=empty(batch, 1),
                 guess=xp.empty(batch, np.int64),
             ),
         )
 
-    def forward(self, x: Array, ws: Workspace) -> Array:
-        """Logits (B, C) of scaled inputs (B, D); a view of `ws`, overwritten by the next call."""
-        for y, mask, (w, b) in zip(ws.outputs, ws.masks, self._weights, strict=True):
-            self.kernels.affine(y, mask, x, w, b)
+    def forward(
+        self, x: Array, ws: Workspace, noise: Array | None = None, *, training: bool = False
+    ) -> Array:
+        """Outputs (B, C) of scaled inputs (B, D); a view of `ws`, overwritten by the next call.
+
+        In `training` dropout is at work, by the numbers that `noise` (2,) names, and batch norm
+        uses the batch's own statistics.
+        """
+        noise = self._no_noise if noise is None else noise
+        x = self._inputs(x, ws, noise, training=training)
+        for layer, y, mask, kept in zip(
+            self._hidden, ws.outputs, ws.masks, ws.buffers, strict=False
+        ):
+            if kept is None:
+                self.kernels.affine(y, mask, x, layer.params["weight"], layer.params["bias"])
+            else:
+                layer.forward(self.kernels, y, x, kept, noise, training=training)
             x = y
-        return x
+        self.kernels.affine(ws.outputs[-1], None, x, *self._weights[-1])
+        return ws.outputs[-1]
 
     def loss(self, x: Array, labels: Array, ws: Workspace) -> Array:
-        """Cross-entropy of each row, (B,): forward only; `ws.hits` tells which rows are right.
+        """The loss of each row, (B,), of the network as it is used: without dropout, smoothing.
 
-        Also leaves the gradient of the mean loss with respect to the logits in `ws.gradients`.
+        `labels` (B,) are class codes, or targets (B, T) where the objective is one of numbers.
+        `ws.hits` tells which rows are classified right. Also leaves the gradient of the mean loss
+        with respect to the outputs in `ws.gradients`.
         """
-        z = self.forward(x, ws)
-        self.kernels.softmax_xent(
-            ws.gradients[-1], ws.losses, ws.hits, z, labels, ws.scratch, scale=1 / len(labels)
-        )
+        self.forward(x, ws)
+        return self.score(labels, ws)
+
+    def score(self, labels: Array, ws: Workspace) -> Array:
+        """`loss` of the outputs that lie in `ws`."""
+        self._losses(ws.outputs[-1], labels, None, ws, smoothing=0.0)
         return ws.losses
 
-    def loss_and_grad(self, x: Array, labels: Array, ws: Workspace) -> Array:
-        """Cross-entropy of each row, (B,); fills `grads` with the gradient of their mean.
+    def training_loss(
+        self,
+        x: Array,
+        labels: Array,
+        ws: Workspace,
+        *,
+        weights: Array | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        """The loss of each row that training lessens, (B,): with dropout, smoothing, weights."""
+        z = self.forward(x, ws, noise, training=True)
+        self._losses(z, labels, weights, ws, smoothing=self.objective.smoothing)
+        return ws.losses
+
+    def loss_and_grad(
+        self,
+        x: Array,
+        labels: Array,
+        ws: Workspace,
+        *,
+        weights: Array | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        """`training_loss`, (B,); fills `grads` with the gradient of the rows' mean.
 
         `ws` is that of `workspace`, for exactly B rows: `ws.head(B)` where it has more.
         """
-        losses = self.loss(x, labels, ws)
-        for layer in range(len(self._weights) - 1, -1, -1):
-            w, _ = self._weights[layer]
-            dw, db = self._weight_grads[layer]
-            dy = ws.gradients[layer]
-            if layer == 0:  # nobody asks for the gradient of the images: the widest product saved
-                self.kernels.affine_backward(None, dw, db, dy, x, w, None)
-            else:
-                below, y = ws.gradients[layer - 1], ws.outputs[layer - 1]
-                self.kernels.affine_backward(below, dw, db, dy, y, w, ws.masks[layer - 1])
+        noise = self._no_noise if noise is None else noise
+        losses = self.training_loss(x, labels, ws, weights=weights, noise=noise)
+        if ws.inputs is not None:
+            x = ws.inputs
+        for number in range(len(self._weights) - 1, -1, -1):
+            w, _ = self._weights[number]
+            dw, db = self._weight_grads[number]
+            dy = da = ws.gradients[number]
+            kept = ws.buffers[number] if number < len(self._hidden) else None
+            if kept is not None:
+                da = self._hidden[number].backward(self.kernels, dy, kept, noise)
+            if number == 0:  # nobody asks for the gradient of the images: the widest product saved
+                self.kernels.affine_backward(None, dw, db, da, x, w, None)
+                break
+            below, y = ws.gradients[number - 1], ws.outputs[number - 1]
+            self.kernels.affine_backward(below, dw, db, da, y, w, ws.masks[number - 1])
+            if kept is not None and self._hidden[number].skips:
+                self.backend.xp.add(below, dy, out=below)
         return losses
 
+    def _inputs(self, x: Array, ws: Workspace, noise: Array, *, training: bool) -> Array:
+        """The inputs as the first layer gets them: some dropped in training."""
+        if ws.inputs is None or not training:
+            return x
+        self.kernels.activate(
+            ws.inputs, x, None, noise, activation="identity", dropout=self.input_dropout,
+            stream=STREAM_INPUTS,
+        )  # fmt: skip
+        return ws.inputs
 
-def he_normal(fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
-    """Normal draw of standard deviation sqrt(2 / I), (I, O) float64: keeps variance under ReLU."""
-    return rng.standard_normal((fan_in, fan_out)) * sqrt(2 / fan_in)
+    def _losses(
+        self, z: Array, labels: Array, weights: Array | None, ws: Workspace, *, smoothing: float
+    ) -> None:
+        """Fill losses, hits and the gradient of the outputs."""
+        dz, scale, objective = ws.gradients[-1], 1 / len(labels), self.objective
+        if objective.classifies:
+            self.kernels.softmax_xent(
+                dz, ws.losses, ws.hits, z, labels, weights, ws.scratch, scale=scale,
+                smoothing=smoothing,
+            )  # fmt: skip
+        else:
+            self.kernels.residual_loss(
+                dz, ws.losses, z, labels, weights, loss=objective.loss, c=objective.delta,
+                scale=scale,
+            )  # fmt: skip
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every parameter's shape by name."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for number, (fan_in, fan_out) in enumerate(pairwise(self.sizes)):
+            own = {"weight": (fan_in, fan_out), "bias": (fan_out,)}
+            if number < len(self.blocks):
+                own |= self.blocks[number].extra_shapes(fan_out)
+            shapes |= {f"layers.{number}.{name}": shape for name, shape in own.items()}
+        return shapes
+
+    def _check(self) -> None:
+        if len(self.blocks) != len(self.sizes) - 2:
+            raise ConfigError(
+                f"blocks: found {len(self.blocks)}, expected one for each of the "
+                f"{len(self.sizes) - 2} hidden layers"
+            )
+        for block in self.blocks:
+            block.check()
+        if len({block.residual for block in self.blocks}) > 1:
+            raise ConfigError("residual: must hold for all blocks of a network or for none")
+        if any(block.residual for block in self.blocks) and len(set(self.sizes[1:-1])) > 1:
+            raise ConfigError(
+                f"residual: needs hidden layers of one width, found {self.sizes[1:-1]}"
+            )
+        if not 0 <= self.input_dropout < 1:
+            raise ConfigError(f"input_dropout: {self.input_dropout!r} must be at least 0, below 1")
+        self.objective.check()

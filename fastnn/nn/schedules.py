@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import cos, pi
 
-Schedule = Callable[[int], float]
+Schedule = Callable[[float], float]
 
 
 def constant(lr: float) -> Schedule:
@@ -22,19 +22,26 @@ def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
     return lambda step: lr * factor ** (step // every)
 
 
-def warmup_cosine(peak: float, *, warmup: int, total: int, floor: float = 0.0) -> Schedule:
-    """Linear rise to `peak` over `warmup` steps, then half a cosine down to `floor` at `total`.
+def cosine(peak: float, *, total: int, floor: float = 0.0) -> Schedule:
+    """Half a cosine from `peak` down to `floor` at `total`.
 
     Without restarts: after SGDR (Loshchilov & Hutter, arXiv:1608.03983).
     """
 
-    def schedule(step: int) -> float:
-        if step < warmup:
-            return peak * (step + 1) / warmup
-        progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    def schedule(step: float) -> float:
+        progress = min(1.0, step / max(1, total))
         return floor + (peak - floor) * (1 + cos(pi * progress)) / 2
 
     return schedule
+
+
+def warmed(schedule: Schedule, *, warmup: int) -> Schedule:
+    """Linear rise to the schedule's first rate over `warmup` steps; then the schedule."""
+    if not warmup:
+        return schedule
+    return lambda step: (
+        schedule(0) * (step + 1) / warmup if step < warmup else schedule(step - warmup)
+    )
 
 
 def one_cycle(
@@ -46,7 +53,7 @@ def one_cycle(
     """
     summit = max(1, round(rise * total))
 
-    def schedule(step: int) -> float:
+    def schedule(step: float) -> float:
         if step < summit:
             low, progress = peak / start, step / summit
             return low + (peak - low) * (1 - cos(pi * progress)) / 2
@@ -62,7 +69,7 @@ def reduce_on_plateau(
     """lr * factor ** (plateaus in `losses`), read anew whenever an epoch has been added."""
     known, cuts = 0, 0
 
-    def schedule(step: int) -> float:
+    def schedule(step: float) -> float:
         nonlocal known, cuts
         if len(losses) != known:
             known, cuts = len(losses), plateaus(losses, patience=patience)

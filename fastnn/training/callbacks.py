@@ -17,7 +17,7 @@ class EpochReport:
     step: int  # updates since the start
     learning_rate: float  # of the epoch's last step
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None  # None where numbers are predicted
     valid_loss: float | None
     valid_accuracy: float | None
     seconds: float  # of training, without validation

@@ -18,7 +18,7 @@ from fastnn.backend import Array
 from fastnn.errors import CheckpointError, ConfigError, OutputError
 from fastnn.training.config import TrainConfig
 
-FORMAT = 1
+FORMAT = 2  # 1 knew plain blocks only
 
 
 def save(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:

@@ -20,7 +20,9 @@ from fastnn.kernels import Kernels
 from fastnn.nn.model import MLP
 from fastnn.rng import Stream, generator
 from fastnn.training import checkpoint
-from fastnn.training.scoring import Score, evaluate
+from fastnn.nn.blocks import Block
+from fastnn.nn.objective import Objective
+from fastnn.training.scoring import Mirror, Score, evaluate, outputs
 
 # Rows worked at a time: on a CPU the default network's activations stay in the last-level cache, a
 # GPU wants enough rows to fill it.
@@ -31,11 +33,15 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """Predicts from raw inputs, scaled as in training. Class codes count from 0."""
+    """Predicts from raw inputs, scaled as in training. Class codes count from 0.
+
+    With `mirror`, from each picture and its mirror image.
+    """
 
     model: MLP
     scaling: Scaling
     schema: Schema
+    mirror: Mirror | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -77,13 +83,24 @@ class Classifier:
             vectors = (scaling.offset, scaling.factor)
             if any(a is not None and a.size not in (1, sizes[0]) for a in vectors):
                 raise ValueError(f"scaling does not fit {sizes[0]} inputs")
+            mirror = facts.get("mirror")
             with backend.activate():
-                rng = generator(0, Stream.WEIGHTS)  # the draw is overwritten at once
-                model = MLP(sizes, backend, rng=rng, dtype=dtype[facts["dtype"]], kernels=kernels)
+                model = MLP(
+                    sizes,
+                    backend,
+                    rng=generator(0, Stream.WEIGHTS),  # the draw is overwritten at once
+                    # Files of format 1 know nothing but plain blocks.
+                    blocks=[Block(*block) for block in facts["blocks"]]
+                    if "blocks" in facts
+                    else None,
+                    objective=Objective(*facts.get("objective", ())),
+                    dtype=dtype[facts["dtype"]],
+                    kernels=kernels,
+                )
                 load_params(model, arrays)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise CheckpointError(f"{source}: damaged or incomplete ({error})") from error
-        return cls(model, scaling, schema)
+        return cls(model, scaling, schema, None if mirror is None else tuple(mirror))
 
     def parts(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Host arrays and values from which `from_checkpoint` rebuilds this."""
@@ -95,6 +112,9 @@ class Classifier:
             arrays["scaling/offset"] = self.scaling.offset
         return arrays, {
             "sizes": list(self.model.sizes),
+            "blocks": [list(block) for block in self.model.blocks],
+            "objective": list(self.model.objective),
+            "mirror": self.mirror,
             "dtype": self.model.dtype.name,
             "scaling": self.scaling.kind,
             **asdict(self.schema),
@@ -123,9 +143,10 @@ class Classifier:
         with backend.activate():
             batches = self._batches(Examples(flat, np.zeros(len(flat), np.int32)))
             ws = self.model.workspace(batches.batch_size)
-            for x, labels in batches:
+            for x, labels, _ in batches:
                 rows = len(labels)
-                out[done : done + rows] = backend.to_host(self.model.forward(x, ws.head(rows)))
+                z = outputs(self.model, x, ws.head(rows), self.mirror)
+                out[done : done + rows] = backend.to_host(z)
                 done += rows
         return out
 
@@ -135,7 +156,7 @@ class Classifier:
         # A data set checks what kernels do not: as many labels as inputs, all of them classes.
         checked = Dataset("evaluation", flat, None, self.class_names, self.schema.shape).train
         with self.model.backend.activate():
-            return evaluate(self.model, self._batches(checked))
+            return evaluate(self.model, self._batches(checked), self.mirror)
 
     def _batches(self, examples: Examples) -> Batches:
         return Batches(

@@ -17,12 +17,21 @@ from typing import Any
 
 from fastnn.errors import ConfigError, did_you_mean
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
+ACTIVATIONS = ("relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid", "identity")
+NORMS = ("none", "layer", "batch")
+INITS = (
+    "auto", "he-normal", "he-uniform", "glorot-normal", "glorot-uniform", "lecun-normal",
+    "lecun-uniform",
+)  # fmt: skip
+LOSSES = ("cross-entropy", "mse", "mae", "huber")
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "lion")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle", "plateau")
 SCALINGS = ("unit", "standard")
 KERNELS = ("auto", "reference", "fused", "captured")
 PRECISIONS = ("float32", "tf32")
 _EXPECTED = {
+    "tuple[str, ...]": "a name or a list of names",
+    "dict[str, float] | str": "balanced, or a table of weights by class",
     "int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "text",
 }  # fmt: skip
 
@@ -83,21 +92,67 @@ class TrainConfig:
         0.1, "share of the training part held out for validation; 0 for none", at_least=0, below=1
     )
     scaling: str = setting("unit", "input scaling, to [0, 1] or to mean 0, std 1", choices=SCALINGS)
+    shift: int = setting(
+        0, "move training pictures by up to so many pixels each way", at_least=0, below=65536
+    )
+    flip: bool = setting(False, "mirror half of the training pictures left to right")
+    cutout: int = setting(
+        0, "blank a square of this side in each training picture", at_least=0, below=65536
+    )
+    flip_test: bool = setting(
+        False, "average the outputs for a picture and its mirror image, in validation and use"
+    )
     hidden: tuple[int, ...] = setting((512, 256), "widths of the hidden layers", at_least=1)
+    activation: tuple[str, ...] = setting(
+        ("relu",), "of the hidden layers, one for all or one each", choices=ACTIVATIONS
+    )
+    norm: str = setting("none", "of each hidden layer, before its activation", choices=NORMS)
+    dropout: float = setting(0.0, "share of hidden outputs dropped", at_least=0, below=1)
+    input_dropout: float = setting(0.0, "share of inputs dropped", at_least=0, below=1)
+    residual: bool = setting(False, "add each hidden layer's inputs to its outputs, if as wide")
+    init: str = setting(
+        "auto", "draw of the weights; auto: what suits the activation", choices=INITS
+    )
+    loss: str = setting(
+        "cross-entropy", "of classes; or of numbers: mse, mae, huber", choices=LOSSES
+    )
+    label_smoothing: float = setting(
+        0.0, "share of each label spread over all classes", at_least=0, below=1
+    )
+    huber_delta: float = setting(1.0, "error up to which huber is a square", above=0)
+    class_weight: dict[str, float] | str | None = setting(
+        None, "how much a class counts: balanced, or NAME=WEIGHT,..., 1 where not named"
+    )
     epochs: int = setting(10, "passes over the training part", at_least=0)
     batch_size: int = setting(128, "examples per step", at_least=1)
     optimizer: str = setting("adam", "update rule", choices=OPTIMIZERS)
     learning_rate: float = setting(1e-3, "step size; the peak where a schedule changes it", above=0)
     momentum: float = setting(0.0, "momentum of sgd", at_least=0, below=1)
     nesterov: bool = setting(False, "Nesterov's form of sgd's momentum")
-    beta1: float = setting(0.9, "decay of adam's first moment", at_least=0, below=1)
-    beta2: float = setting(0.999, "decay of adam's second moment", at_least=0, below=1)
-    eps: float = setting(1e-8, "adam's epsilon, outside the root", at_least=1e-30)
-    weight_decay: float = setting(
-        0.0, "decay of weight matrices: L2 in adam and sgd, decoupled in adamw", at_least=0
+    beta1: float = setting(
+        0.9, "decay of the mean gradient (adam, adamw, lion)", at_least=0, below=1
     )
+    beta2: float | None = setting(
+        None,
+        "decay of the mean square; by default 0.999 in adam and adamw, 0.99 in rmsprop and, where "
+        "it is of the mean gradient, in lion",
+        at_least=0,
+        below=1,
+    )
+    eps: float = setting(1e-8, "adam's and rmsprop's epsilon, outside the root", at_least=1e-30)
+    weight_decay: float = setting(
+        0.0,
+        "decay of weight matrices: L2 in adam, sgd and rmsprop, decoupled in adamw and lion",
+        at_least=0,
+    )
+    clip_norm: float = setting(0.0, "largest norm of the whole gradient; 0 for any", at_least=0)
+    clip_value: float = setting(0.0, "largest element of the gradient; 0 for any", at_least=0)
+    ema: float = setting(
+        0.0, "decay of the moving average of weights that is then used; 0 for none", at_least=0,
+        below=1,
+    )  # fmt: skip
     schedule: str = setting("constant", "learning rate over the steps", choices=SCHEDULES)
-    warmup: int = setting(0, "epochs of linear warm-up (cosine)", at_least=0)
+    warmup: int = setting(0, "epochs of linear warm-up before the schedule", at_least=0)
     schedule_every: int = setting(
         5, "epochs between cuts (step), or waited for progress (plateau)", at_least=1
     )
@@ -106,6 +161,13 @@ class TrainConfig:
     )
     patience: int = setting(
         0, "stop after this many epochs without a better validation; 0 never", at_least=0
+    )
+    max_time: float = setting(
+        0.0, "seconds of training after which to end, the schedule ending with them; 0 for any",
+        at_least=0,
+    )  # fmt: skip
+    target_accuracy: float = setting(
+        0.0, "stop at this validation accuracy; 0 for none", at_least=0, below=1.0000001
     )
     seed: int = setting(0, "seed of weights, split and order", at_least=0)
     device: str = setting("auto", "auto, cpu, cuda or cuda:INDEX")
@@ -139,14 +201,52 @@ class TrainConfig:
             raise ConfigError(f"momentum: belongs to sgd, not {self.optimizer} (which has beta1)")
         if self.patience and not self.val:
             raise ConfigError("patience: needs a validation part, and val is 0")
-        if self.warmup and self.schedule != "cosine":
-            raise ConfigError(f"warmup: belongs to the cosine schedule, not {self.schedule}")
         if self.warmup and self.warmup >= self.epochs:
             raise ConfigError(f"warmup: {self.warmup} must be below the {self.epochs} epochs")
+        self._check_network()
+
+    def _check_network(self) -> None:
+        """What the parts of the network and its loss ask of each other."""
+        if len(self.activation) not in (1, len(self.hidden)):
+            raise ConfigError(
+                f"activation: found {len(self.activation)} for {len(self.hidden)} hidden layers; "
+                "expected one for all or one each"
+            )
+        if self.residual and len(set(self.hidden)) != 1:
+            raise ConfigError(
+                f"residual: needs hidden layers of one width, found {list(self.hidden)}"
+            )
+        if not self.classifies:
+            for field_, value in (
+                ("label_smoothing", self.label_smoothing),
+                ("class_weight", self.class_weight),
+                ("target_accuracy", self.target_accuracy),
+            ):
+                if value:
+                    raise ConfigError(
+                        f"{field_}: belongs to cross-entropy, and loss is {self.loss}; remove one"
+                    )
+        if self.huber_delta != 1 and self.loss != "huber":
+            raise ConfigError(f"huber_delta: belongs to huber, not {self.loss}")
+        if self.target_accuracy and not self.val:
+            raise ConfigError("target_accuracy: needs a validation part, and val is 0")
+        for name, weight in _named_weights(self.class_weight).items():
+            if not weight >= 0:
+                raise ConfigError(f"class_weight: {name} has {weight!r}, which must be at least 0")
+        if isinstance(self.class_weight, str) and self.class_weight != "balanced":
+            raise ConfigError(
+                f"class_weight: {self.class_weight!r} must be balanced or a table of weights"
+            )
+
+    @property
+    def classifies(self) -> bool:
+        """Whether classes are told apart, instead of numbers predicted."""
+        return self.loss == "cross-entropy"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, in field order."""
-        return asdict(self) | {"hidden": list(self.hidden)}
+        lists = {"hidden": list(self.hidden), "activation": list(self.activation)}
+        return asdict(self) | lists
 
     def updated(self, changes: Mapping[str, Any], source: str) -> TrainConfig:
         """A copy with some fields changed; `source` is named if one is unknown or its value bad."""
@@ -216,7 +316,28 @@ def _typed(name: str, value: Any, annotation: str) -> Any:
         return float(value)
     if kind == "str" and isinstance(value, str):
         return value
+    if kind.startswith("tuple[str") and isinstance(value, str | list | tuple):
+        items = value.split(",") if isinstance(value, str) else value
+        return tuple(_typed(name, item, "str") for item in items)
     if kind.startswith("tuple") and isinstance(value, list | tuple):
         return tuple(_typed(name, width, "int") for width in value)
+    if kind.startswith("dict") and isinstance(value, str | Mapping):
+        if isinstance(value, str) and "=" in value:
+            pairs = (item.rpartition("=") for item in value.split(","))
+            value = {key.strip(): _number(name, text) for key, _, text in pairs}
+        if isinstance(value, str):
+            return value
+        return {str(key): _typed(name, weight, "float") for key, weight in value.items()}
     expected = _EXPECTED.get(kind, "a list of whole numbers")
     raise ConfigError(f"{name}: {value!r} must be {expected}")
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{name}: {text!r} must be a number") from None
+
+
+def _named_weights(value: Mapping[str, float] | str | None) -> Mapping[str, float]:
+    return value if isinstance(value, Mapping) else {}

@@ -43,20 +43,40 @@ class Tally:
         bad = np.flatnonzero(~np.isfinite(self._backend.to_host(self.losses[:steps])))
         return int(bad[0]) if len(bad) else None
 
-    def score(self, count: int) -> Score:
-        """Mean over `count` examples. Reads from the device."""
-        loss = float(self._backend.to_host(self.losses).sum(dtype=np.float64))
-        hits = int(self._backend.to_host(self.hits).sum())
+    def score(self, count: int, steps: int) -> Score:
+        """Mean over the `count` examples of the first `steps` steps. Reads from the device."""
+        loss = float(self._backend.to_host(self.losses[:steps]).sum(dtype=np.float64))
+        hits = int(self._backend.to_host(self.hits[:steps]).sum())
         return Score(loss / count, hits / count, count)
 
 
-def evaluate(model: MLP, batches: Batches) -> Score:
-    """Score of the network as it is on all examples."""
+Mirror = tuple[int, int, int]  # height, width and channels of pictures that are seen mirrored, too
+
+
+def evaluate(model: MLP, batches: Batches, mirror: Mirror | None = None) -> Score:
+    """Score of the network as it is on all examples; with `mirror`, of both ways to see each."""
     ws = model.workspace(batches.batch_size)
     tally = Tally(model.backend, len(batches))
     with np.errstate(all="ignore"):  # a diverged network is reported, not warned about
-        for step, (x, labels) in enumerate(batches):
+        for step, (x, labels, _) in enumerate(batches):
             head = ws.head(len(labels))
-            model.loss(x, labels, head)
+            outputs(model, x, head, mirror)
+            model.score(labels, head)
             tally.add(step, head)
-    return tally.score(batches.count)
+    return tally.score(batches.count, len(batches))
+
+
+def outputs(model: MLP, x: Array, ws: Workspace, mirror: Mirror | None) -> Array:
+    """The network's outputs (B, C), a view of `ws`; with `mirror`, the mean of two.
+
+    The mean of the outputs for pictures x (B, H * W * channels) and for their mirror images: for
+    classes the geometric mean of both predictions, but for a factor.
+    """
+    z = model.forward(x, ws)
+    if mirror is not None:
+        first = z.copy()
+        flipped = x.reshape(len(x), *mirror)[:, :, ::-1].reshape(x.shape)
+        z = model.forward(model.backend.xp.ascontiguousarray(flipped), ws)
+        model.backend.xp.add(z, first, out=z)
+        model.backend.xp.multiply(z, 0.5, out=z)
+    return z

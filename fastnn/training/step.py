@@ -69,10 +69,11 @@ class HostSteps:
     def run(self, step: int, until: int) -> int:
         batch = self._batches.batch_size
         self._batches.await_batch(step)
+        self._batches.place(step * batch)
         rows = self._order[step * batch : (step + 1) * batch]
-        x, labels = self._batches.gather(rows)
+        x, labels, weights = self._batches.gather(rows)
         head = self._ws.head(len(labels))
-        self._model.loss_and_grad(x, labels, head)
+        self._model.loss_and_grad(x, labels, head, weights=weights, noise=self._batches.noise)
         self._tally.add(step, head)
         self._optimizer.update(self._model.grads, self._rates[step - self._start])
         return step + 1
@@ -149,12 +150,12 @@ class DeviceSteps:
         """All kernels of a step with so many rows, onto the current stream."""
         page, model = self._rows[:rows], self._model
         self._kernels.turn_page(
-            page, self._rates, self._cursor, self._order, self._table,
+            page, self._rates, self._batches.noise, self._cursor, self._order, self._table,
             batch=self._batches.batch_size,
         )  # fmt: skip
-        x, labels = self._batches.gather(page)
+        x, labels, weights = self._batches.gather(page)
         head = self._ws.head(rows)
-        model.loss_and_grad(x, labels, head)
+        model.loss_and_grad(x, labels, head, weights=weights, noise=self._batches.noise)
         self._kernels.tally(
             self._tally.losses, self._tally.hits, self._cursor, head.losses, head.hits
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from math import isfinite
 from typing import Any
@@ -20,7 +21,7 @@ from fastnn.nn.optim import Optimizer, load_state
 from fastnn.nn.schedules import Schedule
 from fastnn.training.best import Best
 from fastnn.training.callbacks import Callback, EpochReport
-from fastnn.training.scoring import Score, Tally, evaluate
+from fastnn.training.scoring import Mirror, Score, Tally, evaluate
 from fastnn.training.step import Steps, steps_for
 
 _log = logging.getLogger("fastnn")
@@ -33,7 +34,11 @@ class Trainer:
     that a reduce-on-plateau schedule reads. `patience` epochs without a better validation end the
     run; 0 never does. Where there is a validation part the best epoch's weights are put back at the
     end, whatever ended the run. `kernels` is the choice of `steps_for`: whether steps become a CUDA
-    graph, or on a CPU a compiled epoch.
+    graph, or on a CPU a compiled epoch. After `max_time` seconds of fitting (0: any) the run ends,
+    its last epoch unfinished, and the schedule runs through in that time or in `epochs`, whichever
+    is shorter. A validation accuracy of `target_accuracy` ends it too. `mirror` is `evaluate`'s.
+
+    Where the optimizer averages the weights, the average is what is validated and in the end used.
     """
 
     def __init__(
@@ -47,6 +52,9 @@ class Trainer:
         patience: int = 0,
         save_every: int = 0,
         kernels: str = "auto",
+        max_time: float = 0.0,
+        target_accuracy: float = 0.0,
+        mirror: Mirror | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -56,6 +64,9 @@ class Trainer:
         self.patience = patience
         self.save_every = save_every
         self.kernels = kernels
+        self.max_time = max_time
+        self.target_accuracy = target_accuracy
+        self.mirror = mirror
         self.path = ""  # what runs the steps of `fit`: reference, fused or captured
         self.history: list[EpochReport] = []
         self.best = Best()
@@ -65,6 +76,9 @@ class Trainer:
         self.steps_per_epoch = 0
         self.stopped: str | None = None
         self._was_computed_by = ""  # what ran the steps before this was loaded
+        # Under a time limit the schedule is somewhere else than the steps: a step, where the
+        # schedule was then, and how far each step brings it.
+        self._where, self._pace = (0, 0.0), 1.0
         self._patience_from = 0  # epoch from which patience counts, if later than the best
         self._seconds = 0.0  # spent on the epoch under way
         self.elapsed = 0.0  # seconds of fitting so far, those before a resume included
@@ -134,6 +148,7 @@ class Trainer:
         if values["best"] is not None:
             score = Score(**values["best"]["score"])
             self.best.offer(values["best"]["epoch"], score, arrays["best"])
+        self._where = (0, 0.0)
         if self.position:
             self._tally = Tally(self.model.backend, len(arrays["tally/losses"]))
             self._tally.losses[...] = arrays["tally/losses"]
@@ -159,16 +174,33 @@ class Trainer:
         finally:
             if valid is not None and self.best.weights is not None:
                 self.model.params.vector[...] = self.best.weights
+            elif self.epoch and (average := self.optimizer.averaged) is not None:
+                self.model.params.vector[...] = average
             self._announce("on_fit_end")
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Meanwhile the network has the average of its weights, where there is one."""
+        average, vector = self.optimizer.averaged, self.model.params.vector
+        if average is None:
+            yield
+            return
+        kept = vector.copy()
+        vector[...] = average
+        try:
+            yield
+        finally:
+            vector[...] = kept
 
     def _run_steps(self, steps: Steps, train: Batches) -> None:
         """The rest of one epoch. Nothing is read back from the device, unless a save is due."""
-        optimizer, rest = self.optimizer, self.steps_per_epoch - self.position
+        optimizer = self.optimizer
         began = time.perf_counter() - self._seconds
-        rates = [self.schedule(optimizer.steps + ahead) for ahead in range(rest)]
-        steps.open(self.epoch, self.position, rates)
-        while self.position < self.steps_per_epoch:
-            reached = steps.run(self.position, self._next_stop())
+        planned = self.position  # up to where learning rates are known
+        while self.position < self.steps_per_epoch and not self._out_of_time():
+            if self.position >= planned:
+                planned = self._plan(steps)
+            reached = steps.run(self.position, min(planned, self._next_stop()))
             optimizer.steps += reached - self.position
             self.position = reached
             if self._signal or (self.save_every and optimizer.steps % self.save_every == 0):
@@ -179,6 +211,41 @@ class Trainer:
         self.model.backend.synchronize()
         self.path = steps.path  # capturing may have failed
         self._seconds = time.perf_counter() - began
+
+    def _plan(self, steps: Steps) -> int:
+        """Give the coming steps their learning rates; up to which step of the epoch.
+
+        All of the epoch's at once, but under a time limit only for a hundredth of it: then the rates
+        go by the share of time that has passed, where that is more than the share of steps.
+        """
+        now, rest, until = self.optimizer.steps, self.steps_per_epoch - self.position, 0
+        where, pace = float(now), 1.0
+        if self.max_time:
+            spent = self._spent()
+            total = self.epochs * self.steps_per_epoch
+            each = spent / now if now else 0.0  # seconds a step
+            where = max(where, total * spent / self.max_time)
+            pace = max(pace, total * each / self.max_time)
+            until = max(1, int(self.max_time / 100 / each)) if each else 1
+        self._where, self._pace = (now, where), pace
+        rates = [self._rate_at(now + ahead) for ahead in range(rest)]
+        steps.open(self.epoch, self.position, rates)
+        return self.position + (min(rest, until) or rest)
+
+    def _rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from the start of the run."""
+        if not self.max_time:
+            return self.schedule(step)
+        start, where = self._where
+        return self.schedule(where + (step - start) * self._pace)
+
+    def _spent(self) -> float:
+        """Seconds of fitting so far."""
+        return self.elapsed + time.perf_counter() - self._clock
+
+    def _out_of_time(self) -> bool:
+        """Whether the run is to end here. An epoch has one step at least, or it could not end."""
+        return bool(self.max_time and self.position and self._spent() >= self.max_time)
 
     def _computed_by(self) -> str:
         """On what the rounding of steps depends, besides the libraries and the processor."""
@@ -206,33 +273,45 @@ class Trainer:
     def _finish_epoch(self, train: Batches, valid: Batches | None) -> None:
         """Validate, report, save, and decide whether to go on."""
         self._check_finite()
-        running = self._tally.score(train.count)
-        score = None if valid is None else evaluate(self.model, valid)
-        if score is not None and not isfinite(score.loss):
-            raise self._diverged(self.position)
-        self.epoch += 1
+        seen = min(train.count, self.position * train.batch_size)
+        running = self._tally.score(seen, self.position)
+        with self.averaged():
+            score = None if valid is None else evaluate(self.model, valid, self.mirror)
+            if score is not None and not isfinite(score.loss):
+                raise self._diverged(self.position)
+            self.epoch += 1
+            if score is not None:
+                self.best.offer(self.epoch, score, self.model.params.vector)
+        classifies = self.model.objective.classifies
         report = EpochReport(
             epoch=self.epoch,
             step=self.optimizer.steps,
-            learning_rate=self.schedule(self.optimizer.steps - 1),
+            learning_rate=self._rate_at(self.optimizer.steps - 1),
             train_loss=running.loss,
-            train_accuracy=running.accuracy,
+            train_accuracy=running.accuracy if classifies else None,
             valid_loss=None if score is None else score.loss,
-            valid_accuracy=None if score is None else score.accuracy,
+            valid_accuracy=None if score is None or not classifies else score.accuracy,
             seconds=self._seconds,
-            samples_per_second=train.count / self._seconds,
+            samples_per_second=seen / self._seconds,
         )
         self.history.append(report)
         self.monitored.append(running.loss if score is None else score.loss)
-        if score is not None:
-            self.best.offer(self.epoch, score, self.model.params.vector)
-            waited = self.epoch - max(self.best.epoch, self._patience_from)
-            if self.patience and waited >= self.patience:
-                self.stop(f"no better validation for {self.patience} epochs")
+        self._decide(score)
         self.position, self._seconds = 0, 0.0
         self._announce("on_save")
         self._announce("on_epoch_end", report)
         self._leave_if_interrupted()
+
+    def _decide(self, score: Score | None) -> None:
+        """Whether the run ends after this epoch."""
+        if score is not None:
+            waited = self.epoch - max(self.best.epoch, self._patience_from)
+            if self.patience and waited >= self.patience:
+                self.stop(f"no better validation for {self.patience} epochs")
+            if self.target_accuracy and score.accuracy >= self.target_accuracy:
+                self.stop(f"validation accuracy {100 * self.target_accuracy:g} % reached")
+        if self.max_time and self._spent() >= self.max_time:
+            self.stop(f"{self.max_time:g} seconds are over")
 
     def _save_between(self) -> None:
         """Save in the middle of an epoch, but never a state whose loss is not finite."""
@@ -264,7 +343,7 @@ class Trainer:
         culprit = max(step - 1, 0)  # a loss tells of the update before it
         return TrainingDiverged(
             f"the loss is not finite in epoch {self.epoch + 1} after step {culprit + 1} (learning "
-            f"rate {self.schedule(culprit):g}). Lower the learning rate, or scale the inputs"
+            f"rate {self._rate_at(culprit):g}). Lower the learning rate, or scale the inputs"
         )
 
     def _announce(self, event: str, *arguments: object) -> None:

@@ -70,7 +70,7 @@ def _launches(
         model.workspace(batch), model.layers(model.params), model.layers(model.grads)
     )  # fmt: skip
     rows = backend.asarray(np.arange(batch))
-    x, labels = batches.gather(rows)
+    x, labels, _ = batches.gather(rows)
     rates = backend.asarray(optimizer.rates([1e-3])[0], model.dtype)
     table = backend.asarray(optimizer.rates([1e-3] * 4), model.dtype)
     cursor, order = backend.asarray([0], np.int32), backend.asarray(np.arange(4 * batch))
