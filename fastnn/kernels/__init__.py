@@ -86,14 +86,17 @@ class Kernels(Protocol):
     def take(self, out: Array, table: Array, rows: Array) -> None:
         """out = table[rows], (B, ...) from (N, ...)."""
 
-    def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array) -> None:
-        """y = x @ w + b, (B, O) from (B, I), (I, O), (O,); with a mask, y = max(y, 0) after it."""
+    def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array | None) -> None:
+        """y = x @ w + b, (B, O) from (B, I), (I, O), (O,); with a mask, y = max(y, 0) after it.
+
+        `b` may be missing where there is no mask.
+        """
 
     def affine_backward(
         self,
         dx: Array | None,  # (B, I) out; None for the first layer: nobody asks
         dw: Array,  # (I, O) out
-        db: Array,  # (O,) out
+        db: Array | None,  # (O,) out; None where there is no bias
         dy: Array,  # (B, O)
         x: Array,  # (B, I)
         w: Array,  # (I, O)

@@ -1,4 +1,6 @@
-"""Kernels for a CPU, fused into single passes that Numba compiles (`loops.py`): an optional extra.
+"""Kernels for a CPU, fused into single passes that Numba compiles: an optional extra.
+
+The loops are in loops.py, block_loops.py and epoch.py.
 
 Compiled for the machine they run on; Numba keeps the result on disk.
 """
@@ -21,7 +23,14 @@ from platformdirs import user_cache_path
 
 from fastnn import blas
 from fastnn.backend import Array
-from fastnn.kernels import XentScratch
+from fastnn.kernels import STREAM_AUGMENTATION, Augmentation, XentScratch
+from fastnn.kernels.formulas import ACTIVATIONS, LOSSES, kind_of
+
+# What is compiled, or becomes part of it.
+SOURCES = (
+    "loops.py", "block_loops.py", "epoch.py", "native.py", "formulas.py", "reference.py",
+    "__init__.py",
+)  # fmt: skip
 
 _log = logging.getLogger("fastnn")
 
@@ -29,8 +38,14 @@ _log = logging.getLogger("fastnn")
 class Compiled:
     """The kernels as compiled loops, with products by NumPy's BLAS."""
 
-    def __init__(self, loops: ModuleType, products: dict[np.dtype[Any], int]) -> None:
-        self.loops = loops
+    def __init__(
+        self,
+        loops: ModuleType,
+        block_loops: ModuleType,
+        epoch: ModuleType,
+        products: dict[np.dtype[Any], int],
+    ) -> None:
+        self.loops, self.block_loops, self.epoch = loops, block_loops, epoch
         self.products = products  # addresses of gemm, by dtype
 
     def _whole(self, matrix: Array) -> Any:
@@ -52,19 +67,32 @@ class Compiled:
         raw: Array,
         offset: Array | None,
         factor: Array,
+        noise: Array,
+        *,
+        augmentation: Augmentation | None,
     ) -> None:
-        shift = np.zeros(1, x.dtype) if offset is None else offset
-        self.loops.gather(x, labels_out, inputs, labels, rows, shift, factor)
+        less = np.zeros(1, x.dtype) if offset is None else offset
+        if augmentation is None:
+            self.loops.gather(x, labels_out, inputs, labels, rows, less, factor)
+            return
+        self.block_loops.gather_varied(
+            x, labels_out, inputs, labels, rows, less, factor, noise[0], noise[1],
+            STREAM_AUGMENTATION, *augmentation,
+        )  # fmt: skip
 
-    def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array) -> None:
+    def take(self, out: Array, table: Array, rows: Array) -> None:
+        self.loops.take(out, table, rows)
+
+    def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array | None) -> None:
         gemm, relu = self.products[y.dtype], mask is not None
-        self.loops.affine(gemm, y, _rows(x), w, b, relu, self._whole(y))
+        bias = w[0, :0] if b is None else b
+        self.loops.affine(gemm, y, _rows(x), w, bias, relu, self._whole(y))
 
     def affine_backward(
         self,
         dx: Array | None,
         dw: Array,
-        db: Array,
+        db: Array | None,
         dy: Array,
         x: Array,
         w: Array,
@@ -72,9 +100,82 @@ class Compiled:
     ) -> None:
         gemm, x, relu = self.products[dy.dtype], _rows(x), mask is not None
         self.loops.weights_backward(gemm, dw, dy, x, 0.0, self._whole(dw))
-        self.loops.bias_backward(db, dy, 0.0, 0, len(db))
+        if db is not None:
+            self.loops.bias_backward(db, dy, 0.0, 0, len(db))
         if dx is not None:
             self.loops.inputs_backward(gemm, dx, dy, w, x, relu, self._whole(dx))
+
+    def normalize(
+        self,
+        y: Array,
+        x_hat: Array,
+        factor: Array,
+        x: Array,
+        gain: Array,
+        shift: Array,
+        running: tuple[Array, Array] | None,
+        *,
+        axis: int,
+        track: bool,
+    ) -> None:
+        loops, rows, columns = self.block_loops, *x.shape
+        if axis == 1:
+            loops.normalize_rows(y, x_hat, factor, x, gain, shift, 0, rows)
+            return
+        assert running is not None
+        loops.normalize_columns(y, x_hat, factor, x, gain, shift, *running, track, 0, columns)
+
+    def normalize_backward(
+        self,
+        dx: Array,
+        dgain: Array,
+        dshift: Array,
+        dy: Array,
+        x_hat: Array,
+        factor: Array,
+        gain: Array,
+        *,
+        axis: int | None,
+    ) -> None:
+        loops, rows, columns = self.block_loops, *dx.shape
+        loops.gain_and_shift_backward(dgain, dshift, dy, x_hat, 0.0, 0, columns)
+        if axis == 1:
+            loops.normalize_rows_backward(dx, dy, x_hat, factor, gain, 0, rows)
+        else:
+            own = axis is not None
+            loops.normalize_columns_backward(dx, dy, x_hat, factor, gain, own, 0, columns)
+
+    def activate(
+        self,
+        y: Array,
+        x: Array,
+        skip: Array | None,
+        noise: Array,
+        *,
+        activation: str,
+        dropout: float,
+        stream: int,
+    ) -> None:
+        self.block_loops.activate(
+            y, x, y if skip is None else skip, skip is not None, noise[0], noise[1],
+            *constants_of(activation), *shares_of(dropout), stream, self._whole(y),
+        )  # fmt: skip
+
+    def activate_backward(
+        self,
+        dx: Array,
+        dy: Array,
+        x: Array,
+        noise: Array,
+        *,
+        activation: str,
+        dropout: float,
+        stream: int,
+    ) -> None:
+        self.block_loops.activate_backward(
+            dx, dy, x, noise[0], noise[1], *constants_of(activation), *shares_of(dropout), stream,
+            self._whole(dx),
+        )  # fmt: skip
 
     def softmax_xent(
         self,
@@ -83,27 +184,89 @@ class Compiled:
         hits: Array,
         z: Array,
         labels: Array,
+        weights: Array | None,
         scratch: XentScratch,
         *,
         scale: float,
+        smoothing: float,
     ) -> None:
-        self.loops.softmax_xent(dz, losses, hits, z, labels, scale)
+        share = losses[:0] if weights is None else weights
+        self.loops.softmax_xent(dz, losses, hits, z, labels, share, scale, float(smoothing))
+
+    def residual_loss(
+        self,
+        dz: Array,
+        losses: Array,
+        z: Array,
+        targets: Array,
+        weights: Array | None,
+        *,
+        loss: str,
+        c: float,
+        scale: float,
+    ) -> None:
+        share = losses[:0] if weights is None else weights
+        self.block_loops.residual_loss(
+            dz, losses, z, targets, share, kind_of(loss, LOSSES), float(c), scale
+        )
 
     def sgd(
         self, p: Array, g: Array, m: Array, scratch: Array, rates: Array, *,
         momentum: float, nesterov: bool, decay: float, n_decay: int,
     ) -> None:  # fmt: skip
-        loops = self.loops
-        rule = loops.sgd_rule(m, momentum, nesterov, decay, n_decay)
-        loops.update(rule, p, g, rates, 0, len(p))
+        rule = self.loops.rule(
+            self.loops.SGD, m, m, momentum=momentum, nesterov=nesterov, decay=decay,
+            n_decay=n_decay,
+        )  # fmt: skip
+        self.loops.update(rule, p, g, rates, 0, len(p))
 
     def adam(
         self, p: Array, g: Array, m: Array, v: Array, scratch: Array, rates: Array, *,
         beta1: float, beta2: float, decay: float, n_decay: int, decoupled: bool,
     ) -> None:  # fmt: skip
-        loops = self.loops
-        rule = loops.adam_rule(m, v, beta1, beta2, decay, decoupled, n_decay)
-        loops.update(rule, p, g, rates, 0, len(p))
+        rule = self.loops.rule(
+            self.loops.ADAM, m, v, beta1=beta1, beta2=beta2, decay=decay, decoupled=decoupled,
+            n_decay=n_decay,
+        )  # fmt: skip
+        self.loops.update(rule, p, g, rates, 0, len(p))
+
+    def rmsprop(
+        self, p: Array, g: Array, v: Array, scratch: Array, rates: Array, *,
+        beta2: float, eps: float, decay: float, n_decay: int,
+    ) -> None:  # fmt: skip
+        rule = self.loops.rule(
+            self.loops.RMSPROP, v, v, beta2=beta2, eps=eps, decay=decay, n_decay=n_decay
+        )
+        self.loops.update(rule, p, g, rates, 0, len(p))
+
+    def lion(
+        self, p: Array, g: Array, m: Array, scratch: Array, rates: Array, *,
+        beta1: float, beta2: float, decay: float, n_decay: int,
+    ) -> None:  # fmt: skip
+        rule = self.loops.rule(
+            self.loops.LION, m, m, beta1=beta1, beta2=beta2, decay=decay, n_decay=n_decay
+        )
+        self.loops.update(rule, p, g, rates, 0, len(p))
+
+    def clip(self, g: Array, scratch: Array, *, value: float, norm: float) -> None:
+        loops, whole = self.loops, len(g)
+        if value:
+            loops.cut(g, float(value), 0, whole)
+        if norm:
+            loops.shorten(g, loops.squares(g, 0, whole), float(norm), 0, whole)
+
+    def average(self, mean: Array, p: Array, scratch: Array, rates: Array) -> None:
+        self.loops.average(mean, p, rates[0], 0, len(p))
+
+
+def constants_of(activation: str) -> tuple[int, float]:
+    """An activation as compiled code knows it: its row in the table, and its c."""
+    return kind_of(activation, ACTIVATIONS), ACTIVATIONS[activation].c
+
+
+def shares_of(dropout: float) -> tuple[Any, float]:
+    """Words below the first are dropped, what is kept is multiplied by the second."""
+    return np.uint64(int(dropout * 2.0**64)), 1 / (1 - dropout)
 
 
 @cache
@@ -121,7 +284,7 @@ def compiled() -> Compiled | str:
         if numba.config.DISABLE_JIT:
             return "Numba is told not to compile (unset NUMBA_DISABLE_JIT)"
         _announce_compilation()
-        kernels = Compiled(_loops(), products)
+        kernels = Compiled(*_loops(), products)
         _try_out(kernels)
     except Exception as error:  # a broken or unfit installation, or no place for its cache
         remedy = "reinstall numba"
@@ -131,24 +294,24 @@ def compiled() -> Compiled | str:
     return kernels
 
 
-def _loops() -> ModuleType:
-    """The loops, with a place on disk for every version of their sources.
+def _loops() -> tuple[ModuleType, ModuleType, ModuleType]:
+    """The loops, those of blocks, and the epoch, with a place on disk for every version of their sources.
 
     Numba compiles anew when the file changes that a function stands in, but not when those do that
     the function calls.
     """
     import numba
 
-    sources = (Path(__file__).with_name(name) for name in ("loops.py", "native.py"))
+    sources = (Path(__file__).with_name(name) for name in SOURCES)
     digest = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     given = numba.config.CACHE_DIR
     folder = Path(given or os.environ.get("FASTNN_CACHE_DIR") or user_cache_path("fastnn"))
     numba.config.CACHE_DIR = str(folder / "kernels" / digest)  # read when a function is decorated
     try:
-        from fastnn.kernels import loops
+        from fastnn.kernels import block_loops, epoch, loops
     finally:
         numba.config.CACHE_DIR = given
-    return loops
+    return loops, block_loops, epoch
 
 
 def _try_out(kernels: Compiled) -> None:
@@ -156,10 +319,14 @@ def _try_out(kernels: Compiled) -> None:
     x, labels = np.zeros((1, 1), np.float32), np.zeros(1, np.int64)
     y, hits = np.zeros((1, 1), np.float32), np.zeros(1, bool)
     b, mask = y[0], kernels.new_mask(1, 1)
-    kernels.gather(x, labels, np.zeros((1, 1), np.uint8), labels.copy(), labels.copy(), x, None, b)
+    rows, noise = labels.copy(), np.zeros(2, np.uint64)
+    kernels.gather(
+        x, labels, np.zeros((1, 1), np.uint8), labels.copy(), rows, x, None, b, noise,
+        augmentation=None,
+    )  # fmt: skip
     kernels.affine(y, mask, x, x, b)
     scratch = XentScratch(x, x, x, labels)
-    kernels.softmax_xent(x, b, hits, y, labels, scratch, scale=1.0)
+    kernels.softmax_xent(x, b, hits, y, labels, None, scratch, scale=1.0, smoothing=0.0)
 
 
 def give_way_address() -> int:
@@ -187,7 +354,7 @@ def _announce_compilation() -> None:
 
         def on_start(self, event: Any) -> None:
             module = event.data["dispatcher"].py_func.__module__
-            if module == f"{__package__}.loops" and not self.said:
+            if module.startswith(__package__) and not self.said:
                 self.said = True
                 _log.warning("compiling kernels for this CPU; next time they come from the disk")
 

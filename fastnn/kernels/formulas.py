@@ -100,7 +100,7 @@ def kind_of(name: str, table: Mapping[str, Formula]) -> int:
 
 def compiled_scalars(compile_: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, Any]:
     """Both parts of both tables as functions of (kind, x, c, T), each given to `compile_`."""
-    found: dict[str, Any] = dict(names)
+    found: dict[str, Any] = {"__name__": __name__, **names}
     for name, part, table in (
         ("activation", "value", ACTIVATIONS),
         ("activation_slope", "slope", ACTIVATIONS),

@@ -1,11 +1,8 @@
-"""The loops that Numba compiles for this CPU: every kernel in one pass, and an epoch of them.
+"""The loops that Numba compiles for this CPU: affine layers, losses and optimizers, one pass each.
 
 Imported by `fastnn.kernels.cpu` alone, and only where Numba is installed. The equations are those
-of `fastnn.kernels.Kernels`. Products are those of NumPy's BLAS, called through its address.
-
-An epoch is run by a team of threads that each compute a share of every kernel's output and meet
-after it. They call BLAS on one thread each: its own pool, spinning on the same cores, would make
-every step wait (docs/LOG.md has figures).
+of `fastnn.kernels.Kernels`. Products are those of NumPy's BLAS, called through its address. What a
+block needs besides its affine layer is in block_loops.py, the epoch made of all of it in epoch.py.
 """
 
 from __future__ import annotations
@@ -21,84 +18,54 @@ from fastnn.kernels import native
 # Python's check for a zero divisor, which error_model="numpy" leaves out, would keep LLVM from
 # vectorising. `contract` allows fused multiply-add; nothing that reorders sums or takes NaN for
 # granted is allowed.
-_compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+# Sums over a row or a vector in several lanes: the order depends on the length alone.
+summing = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
 
-SGD, ADAM = 0, 1
+SGD, ADAM, RMSPROP, LION = range(4)
 
 _LANES = 16  # shares of columns start at multiples of these: a cache line, and a vector, of floats
 
 
-class Net(NamedTuple):
-    """A network for `epoch`: flat vectors, and where each layer lies in them.
-
-    One type for every depth, so that one compilation serves all networks.
-    """
-
-    sizes: Array  # (L + 1,) int64: widths from inputs to classes
-    weights_at: Array  # (L,) int64: where w of each layer starts in params and grads
-    biases_at: Array  # (L,) int64
-    params: Array  # (P,)
-    grads: Array  # (P,)
-    outputs: Array  # (rows * sum of widths but the first,)
-    gradients: Array  # the same
-
-
-class Source(NamedTuple):
-    """All examples, and how they are scaled."""
-
-    inputs: Array  # (N, D) uint8 or float
-    labels: Array  # (N,)
-    offset: Array  # (1,) or (D,)
-    factor: Array  # (1,) or (D,)
-
-
-class Page(NamedTuple):
-    """What a block of rows is gathered into, and what its loss leaves behind."""
-
-    x: Array  # (rows, D)
-    labels: Array  # (rows,)
-    losses: Array  # (rows,)
-    hits: Array  # (rows,) bool
-
-
 class Rule(NamedTuple):
-    """An optimizer: which, its moments (SGD has no v), and its constants."""
+    """An optimizer: which, its moments (not all have both), its constants, and the average."""
 
     kind: int
     m: Array
     v: Array
+    average: Array
+    averages: bool
     momentum: float
     nesterov: bool
     beta1: float
     beta2: float
+    eps: float
     decay: float
     decoupled: bool
     n_decay: int
 
 
-def sgd_rule(m: Array, momentum: float, nesterov: bool, decay: float, n_decay: int) -> Rule:
-    """SGD's `Rule`."""
-    # Python's types, for every other would be compiled anew.
-    return Rule(SGD, m, m, float(momentum), bool(nesterov), 0.0, 0.0, float(decay), False, n_decay)
-
-
-def adam_rule(
-    m: Array, v: Array, beta1: float, beta2: float, decay: float, decoupled: bool, n_decay: int
-) -> Rule:
-    """Adam's and AdamW's `Rule`."""
+def rule(
+    kind: int, m: Array, v: Array, *, average: Array | None = None, momentum: float = 0.0,
+    nesterov: bool = False, beta1: float = 0.0, beta2: float = 0.0, eps: float = 0.0,
+    decay: float = 0.0, decoupled: bool = False, n_decay: int = 0,
+) -> Rule:  # fmt: skip
+    """A `Rule` of Python's types, for every other would be compiled anew."""
+    mean = m if average is None else average
     return Rule(
-        ADAM, m, v, 0.0, False, float(beta1), float(beta2), float(decay), bool(decoupled), n_decay
-    )
+        int(kind), m, v, mean, average is not None, float(momentum), bool(nesterov), float(beta1),
+        float(beta2), float(eps), float(decay), bool(decoupled), int(n_decay),
+    )  # fmt: skip
 
 
-@_compiled
+@compiled
 def share(count: int, member: int, team: native.Team) -> tuple[int, int]:
     """First and last (excluded) of `count` columns, rows or elements that are a member's own."""
     each = -(-count // (team.size * _LANES)) * _LANES
     return min(count, member * each), min(count, (member + 1) * each)
 
 
-@_compiled
+@compiled
 def part(matrix: Array, member: int, team: native.Team) -> native.Tile:
     """The tile of a matrix that is a member's own: the longer side is shared.
 
@@ -113,7 +80,7 @@ def part(matrix: Array, member: int, team: native.Team) -> native.Tile:
     return native.Tile(0, rows, left, right)
 
 
-@_compiled
+@compiled
 def gather(
     x: Array, labels_out: Array, inputs: Array, labels: Array, rows: Array,
     offset: Array, factor: Array,
@@ -129,14 +96,16 @@ def gather(
             x[b, d] = (kind(inputs[row, d]) - shift) * scale
 
 
-@_compiled
+@compiled
 def affine(
     address: int, y: Array, x: Array, w: Array, b: Array, relu: bool, tile: native.Tile
 ) -> None:
-    """A tile of y = x @ w + b; with `relu`, of max(y, 0)."""
-    if _empty(tile):
+    """A tile of y = x @ w + b; with `relu`, of max(y, 0). Without a bias `b` has no elements."""
+    if empty(tile):
         return
     native.gemm(address, False, False, x, w, 0, y, tile)
+    if len(b) == 0:
+        return
     zero, bias = y.dtype.type(0), b[tile.left : tile.right]
     for r in range(tile.bottom - tile.top):
         row = y[tile.top + r, tile.left : tile.right]
@@ -149,16 +118,16 @@ def affine(
                 row[o] += bias[o]
 
 
-@_compiled
+@compiled
 def weights_backward(
     address: int, dw: Array, dy: Array, x: Array, keep: float, tile: native.Tile
 ) -> None:
     """A tile of dw = x.T @ dy; added to what is there if `keep` is 1."""
-    if not _empty(tile):
+    if not empty(tile):
         native.gemm(address, True, False, x, dy, keep, dw, tile)
 
 
-@_compiled
+@compiled
 def bias_backward(db: Array, dy: Array, keep: float, first: int, last: int) -> None:
     """Elements of db = dy summed over B; added to what is there if `keep` is 1."""
     sums = db[first:last]
@@ -170,12 +139,12 @@ def bias_backward(db: Array, dy: Array, keep: float, first: int, last: int) -> N
             sums[o] += row[o]
 
 
-@_compiled
+@compiled
 def inputs_backward(
     address: int, dx: Array, dy: Array, w: Array, x: Array, relu: bool, tile: native.Tile
 ) -> None:
     """A tile of dx = dy @ w.T; with `relu`, 0 where x, its output, is 0."""
-    if _empty(tile):
+    if empty(tile):
         return
     native.gemm(address, False, True, dy, w, 0, dx, tile)
     if relu:
@@ -187,30 +156,51 @@ def inputs_backward(
                 row[i] = row[i] if through[i] > zero else zero
 
 
-@_compiled
+@compiled
+def take(out: Array, table: Array, rows: Array) -> None:
+    """out = table[rows]."""
+    for b in range(len(rows)):
+        out[b] = table[min(max(rows[b], 0), len(table) - 1)]  # as the reference does, and safe
+
+
+@compiled
 def softmax_xent(
-    dz: Array, losses: Array, hits: Array, z: Array, labels: Array, scale: float
-) -> None:
-    """losses = logsumexp(z) - z[label]; dz = scale * (softmax(z) - onehot); hits = argmax right."""
+    dz: Array, losses: Array, hits: Array, z: Array, labels: Array, weights: Array, scale: float,
+    smoothing: float,
+) -> None:  # fmt: skip
+    """losses = logsumexp(z) - t . z; dz = scale * (softmax(z) - t); hits = argmax right.
+
+    `weights` (B,) multiply losses and dz; they may have no elements.
+    """
+    kind, classes = z.dtype.type, z.shape[1]
+    others = kind(smoothing / classes)  # what smoothing gives to every class
+    own = kind(1 - smoothing)
     for r in range(z.shape[0]):
-        label = min(max(labels[r], 0), z.shape[1] - 1)  # as the reference does, and safe
+        label = min(max(labels[r], 0), classes - 1)  # as the reference does, and safe
         guess, top = 0, z[r, 0]
-        for c in range(1, z.shape[1]):
+        for c in range(1, classes):
             if z[r, c] > top:
                 guess, top = c, z[r, c]
-        total = z.dtype.type(0)
-        for c in range(z.shape[1]):
+        total = kind(0)
+        for c in range(classes):
             dz[r, c] = np.exp(z[r, c] - top)
             total += dz[r, c]
-        factor = z.dtype.type(scale) / total
-        for c in range(z.shape[1]):
+        weight = weights[r] if len(weights) else kind(1)
+        step = kind(scale) * weight
+        factor = step / total
+        loss = np.log(total) - own * (z[r, label] - top)
+        for c in range(classes):
             dz[r, c] *= factor
-        dz[r, label] -= z.dtype.type(scale)
-        losses[r] = np.log(total) - (z[r, label] - top)
+        if smoothing != 0:
+            for c in range(classes):
+                loss -= others * (z[r, c] - top)
+                dz[r, c] -= step * others
+        dz[r, label] -= step * own
+        losses[r] = weight * loss
         hits[r] = guess == label
 
 
-@_compiled
+@compiled
 def sgd(
     p: Array, g: Array, m: Array, lr: float, momentum: float, nesterov: bool, decay: float
 ) -> None:
@@ -228,7 +218,7 @@ def sgd(
         p[i] -= rate * (slope + friction * speed if nesterov else speed)
 
 
-@_compiled
+@compiled
 def adam(
     p: Array, g: Array, m: Array, v: Array, size: float, eps: float, shrink: float,
     beta1: float, beta2: float, decay: float,
@@ -246,125 +236,96 @@ def adam(
         p[i] = shrink * p[i] - size * first / (np.sqrt(second) + eps)
 
 
-@_compiled
+@compiled
+def rmsprop(
+    p: Array, g: Array, v: Array, lr: float, beta2: float, eps: float, decay: float
+) -> None:
+    """v = beta2 v + (1 - beta2) g^2; p -= lr g / (sqrt v + eps); g has decay * p."""
+    kind = p.dtype.type
+    rate, small, pull, keep, add = kind(lr), kind(eps), kind(decay), kind(beta2), kind(1 - beta2)
+    for i in range(len(p)):
+        slope = g[i] + pull * p[i]
+        square = keep * v[i] + add * slope * slope
+        v[i] = square
+        p[i] -= rate * slope / (np.sqrt(square) + small)
+
+
+@compiled
+def lion(
+    p: Array, g: Array, m: Array, lr: float, shrink: float, beta1: float, beta2: float
+) -> None:
+    """p = shrink p - lr sign(beta1 m + (1 - beta1) g); m = beta2 m + (1 - beta2) g."""
+    kind = p.dtype.type
+    rate, shrink = kind(lr), kind(shrink)
+    keep1, keep2, add2 = kind(beta1), kind(beta2), kind(1 - beta2)
+    for i in range(len(p)):
+        # In the reference's order of operations: the sign is not to depend on rounding.
+        way = (m[i] - g[i]) * keep1 + g[i]
+        p[i] = shrink * p[i] - rate * np.sign(way)
+        m[i] = keep2 * m[i] + add2 * g[i]
+
+
+@compiled
 def update(rule: Rule, p: Array, g: Array, rates: Array, first: int, last: int) -> None:
     """Update parameters first to last; decay acts on those before n_decay, the matrices."""
     middle = min(max(rule.n_decay, first), last)
     _update(rule, p, g, rates, rule.decay, first, middle)
     _update(rule, p, g, rates, 0.0, middle, last)
+    if rule.averages:
+        average(rule.average, p, rates[-1], first, last)
 
 
-@_compiled
+@compiled
 def _update(
     rule: Rule, p: Array, g: Array, rates: Array, decay: float, first: int, last: int
 ) -> None:
-    p, g, m = p[first:last], g[first:last], rule.m[first:last]
+    p, g, m, v = p[first:last], g[first:last], rule.m[first:last], rule.v[first:last]
+    one = rates.dtype.type(1)
     if rule.kind == SGD:
         sgd(p, g, m, rates[0], rule.momentum, rule.nesterov, decay)
-        return
-    shrink = rates[2] if rule.decoupled and decay != 0 else rates.dtype.type(1)
-    l2 = 0.0 if rule.decoupled else decay
-    v = rule.v[first:last]
-    adam(p, g, m, v, rates[0], rates[1], shrink, rule.beta1, rule.beta2, l2)
+    elif rule.kind == RMSPROP:
+        rmsprop(p, g, v, rates[0], rule.beta2, rule.eps, decay)
+    elif rule.kind == LION:
+        lion(p, g, m, rates[0], rates[1] if decay != 0 else one, rule.beta1, rule.beta2)
+    else:
+        shrink = rates[2] if rule.decoupled and decay != 0 else one
+        l2 = 0.0 if rule.decoupled else decay
+        adam(p, g, m, v, rates[0], rates[1], shrink, rule.beta1, rule.beta2, l2)
 
 
-@_compiled
-def forward(address: int, net: Net, x: Array, team: native.Team, member: int) -> None:
-    """Outputs of every layer for a block of rows."""
-    rows, at, below = len(x), 0, x
-    for layer in range(len(net.sizes) - 1):
-        inputs, width = net.sizes[layer], net.sizes[layer + 1]
-        w = _matrix(net.params, net.weights_at[layer], inputs, width)
-        b = net.params[net.biases_at[layer] : net.biases_at[layer] + width]
-        y = _matrix(net.outputs, at, rows, width)
-        affine(address, y, below, w, b, layer < len(net.sizes) - 2, part(y, member, team))
-        native.meet(team)
-        below = y
-        at += rows * width
+@compiled
+def average(mean: Array, p: Array, rate: float, first: int, last: int) -> None:
+    """mean += rate * (p - mean), elements first to last."""
+    for i in range(first, last):
+        mean[i] += rate * (p[i] - mean[i])
 
 
-@_compiled
-def backward(address: int, net: Net, x: Array, keep: float, team: native.Team, member: int) -> None:
-    """Gradients of every layer from the last one's dz; added to those there if `keep` is 1."""
-    rows, depth = len(x), len(net.sizes) - 1
-    at = rows * (net.sizes[1:].sum() - net.sizes[depth])
-    for layer in range(depth - 1, -1, -1):
-        inputs, width = net.sizes[layer], net.sizes[layer + 1]
-        start, bias = net.weights_at[layer], net.biases_at[layer]
-        dy = _matrix(net.gradients, at, rows, width)
-        dw = _matrix(net.grads, start, inputs, width)
-        db = net.grads[bias : bias + width]
-        first, last = share(width, member, team)
-        bias_backward(db, dy, keep, first, last)
-        if layer == 0:
-            weights_backward(address, dw, dy, x, keep, part(dw, member, team))
-        else:
-            at -= rows * inputs
-            below = _matrix(net.outputs, at, rows, inputs)
-            weights_backward(address, dw, dy, below, keep, part(dw, member, team))
-            w = _matrix(net.params, start, inputs, width)
-            dx = _matrix(net.gradients, at, rows, inputs)
-            inputs_backward(address, dx, dy, w, below, True, part(dx, member, team))
-        native.meet(team)
+@compiled
+def cut(g: Array, value: float, first: int, last: int) -> None:
+    """Elements first to last of g, cut to [-value, value]; NaN stays NaN."""
+    most = g.dtype.type(value)
+    for i in range(first, last):
+        g[i] = most if g[i] > most else (-most if g[i] < -most else g[i])
 
 
-@_compiled
-def epoch(
-    address: int, net: Net, source: Source, page: Page, rule: Rule,
-    order: Array, batch: int, rates: Array, sums: Array, counts: Array, start: int, stop: int,
-    team: native.Team, member: int,
-) -> None:  # fmt: skip
-    """Steps `start` to `stop` of an epoch: batch k is rows k*B to (k+1)*B of `order` (N,).
-
-    Every member of the team calls this with the same arguments. The last row of `rates` belongs to
-    the epoch's last step. `sums` and `counts` get a step's summed loss and hits. A batch larger
-    than the page is worked in blocks.
-    """
-    block, classes, hidden = len(page.labels), net.sizes[-1], net.sizes[1:-1].sum()
-    opened = -(-len(order) // batch) - len(rates)
-    mine = share(len(net.params), member, team)
-    for step in range(start, stop):
-        rows = order[step * batch : (step + 1) * batch]
-        loss, right = 0.0, 0
-        for at in range(0, len(rows), block):
-            some = rows[at : at + block]
-            b = len(some)
-            x, labels = page.x[:b], page.labels[:b]
-            losses, hits = page.losses[:b], page.hits[:b]
-            z = _matrix(net.outputs, b * hidden, b, classes)
-            dz = _matrix(net.gradients, b * hidden, b, classes)
-            first, last = share(b, member, team)
-            gather(
-                x[first:last], labels[first:last], source.inputs, source.labels, some[first:last],
-                source.offset, source.factor,
-            )  # fmt: skip
-            native.meet(team)
-            forward(address, net, x, team, member)
-            softmax_xent(
-                dz[first:last], losses[first:last], hits[first:last], z[first:last],
-                labels[first:last], 1.0 / len(rows),
-            )  # fmt: skip
-            native.meet(team)
-            backward(address, net, x, 1.0 if at else 0.0, team, member)
-            if member == 0:
-                for r in range(b):
-                    loss += losses[r]
-                    right += hits[r]
-        if native.dismissed(team):
-            return
-        update(rule, net.params, net.grads, rates[step - opened], mine[0], mine[1])
-        if member == 0:
-            sums[step] = loss
-            counts[step] = right
-        native.meet(team)
+@summing
+def squares(g: Array, first: int, last: int) -> float:
+    """The sum of squares of elements first to last."""
+    total = 0.0
+    for i in range(first, last):
+        total += np.float64(g[i]) * np.float64(g[i])
+    return total
 
 
-@_compiled
-def _matrix(flat: Array, start: int, rows: int, columns: int) -> Array:
-    """A (rows, columns) view of a part of a vector."""
-    return flat[start : start + rows * columns].reshape((rows, columns))
+@compiled
+def shorten(g: Array, total: float, norm: float, first: int, last: int) -> None:
+    """g *= min(1, norm / sqrt(total)), elements first to last; NaN stays NaN."""
+    length = np.sqrt(total)
+    factor = g.dtype.type(1.0 if length <= norm else norm / length)
+    for i in range(first, last):
+        g[i] *= factor
 
 
-@_compiled
-def _empty(tile: native.Tile) -> bool:
+@compiled
+def empty(tile: native.Tile) -> bool:
     return tile.top == tile.bottom or tile.left == tile.right

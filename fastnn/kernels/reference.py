@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy
 
 from fastnn.backend import Array
-
 from fastnn.kernels.formulas import ACTIVATIONS, LOSSES, on_arrays
 
 if TYPE_CHECKING:
@@ -59,9 +58,11 @@ class Reference:
             self.xp.subtract(raw, offset, out=x)
             self.xp.multiply(x, factor, out=x)
 
-    def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array) -> None:
+    def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array | None) -> None:
         xp = self.xp
         xp.dot(x, w, out=y)
+        if b is None:
+            return
         if mask is not None:
             # max(y + b, 0) = max(y, -b) + b, to the bit: NumPy has no vector loop for the maximum
             # of an array and a scalar, which takes three times as long (docs/LOG.md).
@@ -72,7 +73,7 @@ class Reference:
         self,
         dx: Array | None,
         dw: Array,
-        db: Array,
+        db: Array | None,
         dy: Array,
         x: Array,
         w: Array,
@@ -80,7 +81,8 @@ class Reference:
     ) -> None:
         xp = self.xp
         xp.dot(x.T, dy, out=dw)
-        dy.sum(axis=0, out=db)
+        if db is not None:
+            dy.sum(axis=0, out=db)
         if dx is not None:
             xp.dot(dy, w.T, out=dx)
             if mask is not None:  # x > 0 says it all; the mask is only a place to write it

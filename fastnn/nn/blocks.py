@@ -51,12 +51,17 @@ class Block(NamedTuple):
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout: {self.dropout!r} must be at least 0 and below 1")
 
-    def extra_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
-        """Parameters besides weight and bias, and a batch norm's running statistics."""
-        names = {"none": (), "layer": ("gain", "shift")}.get(
-            self.norm, ("gain", "shift", "running_mean", "running_variance")
-        )
-        return dict.fromkeys(names, (width,))
+    def vectors(self) -> tuple[str, ...]:
+        """Parameters besides the weight, (O,) each, and a batch norm's running statistics.
+
+        A batch norm takes every bias away again, so there is none before it: its gradient would be
+        rounding only, which Adam would take for a direction.
+        """
+        return {
+            "none": ("bias",),
+            "layer": ("bias", "gain", "shift"),
+            "batch": ("gain", "shift", "running_mean", "running_variance"),
+        }[self.norm]
 
 
 class Buffers(NamedTuple):
@@ -101,7 +106,7 @@ class Layer:
     ) -> None:
         """y (B, O) from x (B, I). Dropout, and the batch's own statistics, only in `training`."""
         p, block = self.params, self.block
-        kernels.affine(buffers.a, None, x, p["weight"], p["bias"])
+        kernels.affine(buffers.a, None, x, p["weight"], p.get("bias"))
         if block.norm != "none":
             kernels.normalize(
                 buffers.n, buffers.a, buffers.factor, buffers.a, p["gain"], p["shift"],

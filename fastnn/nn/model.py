@@ -95,7 +95,7 @@ class MLP:
         self.grads = self.params.twin()
         activations = [block.activation for block in self.blocks]
         activations.append(activations[-1] if activations else "relu")
-        for (weight, _), activation in zip(self.layers(self.params), activations, strict=True):
+        for (weight, *_), activation in zip(self.layers(self.params), activations, strict=True):
             inputs, outputs = weight.shape
             draw = initial_weights(init, activation, inputs, outputs, rng)
             weight[...] = backend.asarray(draw, dtype=self.dtype)
@@ -104,15 +104,18 @@ class MLP:
                 self.params[name][...] = 1
         self._weights = self.layers(self.params)
         self._weight_grads = self.layers(self.grads)
-        self._hidden = layers_of(self.blocks, self.params, self.grads)
+        self.hidden = layers_of(self.blocks, self.params, self.grads)
         self._identity = backend.asarray(np.eye(self.sizes[-1]), dtype=self.dtype)
         self._no_noise = backend.xp.zeros(2, np.uint64)
 
     @staticmethod
-    def layers(flat: Flat) -> list[tuple[Array, Array]]:
-        """(weight, bias) of each layer, as views into `flat`."""
-        weights = [name for name in flat if name.endswith(".weight")]
-        return [(flat[name], flat[name.removesuffix("weight") + "bias"]) for name in weights]
+    def layers(flat: Flat) -> list[tuple[Array, ...]]:
+        """(weight, bias) of each layer, or (weight,) where there is none, as views into `flat`."""
+        names = [name.removesuffix("weight") for name in flat if name.endswith(".weight")]
+        return [
+            tuple(flat[prefix + name] for name in ("weight", "bias") if prefix + name in flat)
+            for prefix in names
+        ]
 
     @property
     def parameters(self) -> int:
@@ -166,14 +169,15 @@ class MLP:
         noise = self._no_noise if noise is None else noise
         x = self._inputs(x, ws, noise, training=training)
         for layer, y, mask, kept in zip(
-            self._hidden, ws.outputs, ws.masks, ws.buffers, strict=False
+            self.hidden, ws.outputs, ws.masks, ws.buffers, strict=False
         ):
             if kept is None:
                 self.kernels.affine(y, mask, x, layer.params["weight"], layer.params["bias"])
             else:
                 layer.forward(self.kernels, y, x, kept, noise, training=training)
             x = y
-        self.kernels.affine(ws.outputs[-1], None, x, *self._weights[-1])
+        w, b = self._weights[-1]
+        self.kernels.affine(ws.outputs[-1], None, x, w, b)
         return ws.outputs[-1]
 
     def loss(self, x: Array, labels: Array, ws: Workspace) -> Array:
@@ -223,18 +227,19 @@ class MLP:
         if ws.inputs is not None:
             x = ws.inputs
         for number in range(len(self._weights) - 1, -1, -1):
-            w, _ = self._weights[number]
-            dw, db = self._weight_grads[number]
+            w, *_ = self._weights[number]
+            dw, *rest = self._weight_grads[number]
+            db = rest[0] if rest else None
             dy = da = ws.gradients[number]
-            kept = ws.buffers[number] if number < len(self._hidden) else None
+            kept = ws.buffers[number] if number < len(self.hidden) else None
             if kept is not None:
-                da = self._hidden[number].backward(self.kernels, dy, kept, noise)
+                da = self.hidden[number].backward(self.kernels, dy, kept, noise)
             if number == 0:  # nobody asks for the gradient of the images: the widest product saved
                 self.kernels.affine_backward(None, dw, db, da, x, w, None)
                 break
             below, y = ws.gradients[number - 1], ws.outputs[number - 1]
             self.kernels.affine_backward(below, dw, db, da, y, w, ws.masks[number - 1])
-            if kept is not None and self._hidden[number].skips:
+            if kept is not None and self.hidden[number].skips:
                 self.backend.xp.add(below, dy, out=below)
         return losses
 
@@ -268,10 +273,9 @@ class MLP:
         """Every parameter's shape by name."""
         shapes: dict[str, tuple[int, ...]] = {}
         for number, (fan_in, fan_out) in enumerate(pairwise(self.sizes)):
-            own = {"weight": (fan_in, fan_out), "bias": (fan_out,)}
-            if number < len(self.blocks):
-                own |= self.blocks[number].extra_shapes(fan_out)
-            shapes |= {f"layers.{number}.{name}": shape for name, shape in own.items()}
+            block = self.blocks[number] if number < len(self.blocks) else Block()
+            shapes[f"layers.{number}.weight"] = (fan_in, fan_out)
+            shapes |= {f"layers.{number}.{name}": (fan_out,) for name in block.vectors()}
         return shapes
 
     def _check(self) -> None:

@@ -79,6 +79,9 @@ class Flat:
     def __iter__(self) -> Iterator[str]:
         return iter(self._views)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._views
+
     def __len__(self) -> int:
         return len(self._views)
 

@@ -17,11 +17,11 @@ from fastnn.data.examples import Dataset, Examples, Schema
 from fastnn.data.scaling import Scaling
 from fastnn.errors import CheckpointError, DataError
 from fastnn.kernels import Kernels
+from fastnn.nn.blocks import Block
 from fastnn.nn.model import MLP
+from fastnn.nn.objective import Objective
 from fastnn.rng import Stream, generator
 from fastnn.training import checkpoint
-from fastnn.nn.blocks import Block
-from fastnn.nn.objective import Objective
 from fastnn.training.scoring import Mirror, Score, evaluate, outputs
 
 # Rows worked at a time: on a CPU the default network's activations stay in the last-level cache, a

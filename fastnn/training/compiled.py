@@ -1,4 +1,4 @@
-"""Training steps on a CPU as one compiled function: `loops.epoch`, run by a team of threads.
+"""Training steps on a CPU as one compiled function: `epoch.epoch`, run by a team of threads.
 
 What a CUDA graph is to a GPU: between the first step and the last nobody returns to Python.
 """
@@ -15,9 +15,11 @@ import numpy as np
 from fastnn import blas
 from fastnn.backend import Array
 from fastnn.data.batches import Batches
-from fastnn.kernels.cpu import Compiled, give_way_address
+from fastnn.kernels import Augmentation
+from fastnn.kernels.cpu import Compiled, constants_of, give_way_address, shares_of
+from fastnn.nn.blocks import NORMS
 from fastnn.nn.model import MLP
-from fastnn.nn.optim import SGD, Adam, Optimizer
+from fastnn.nn.optim import SGD, Adam, Lion, Optimizer, RMSProp
 from fastnn.training.scoring import Tally
 
 # Rows worked at a time, so that a block's activations stay in the caches (docs/LOG.md).
@@ -40,14 +42,16 @@ def worthwhile_threads(model: MLP, batch: int) -> int:
 
 
 def why_not_compiled(model: MLP, optimizer: Optimizer, batches: Batches) -> str | None:
-    """What `loops.epoch` does not know of this training; None if it can run it.
+    """What the compiled epoch does not know of this training; None if it can run it.
 
     It takes the place of their methods, so a subclass, which may have others, is not for it.
     """
-    for part, known in ((model, (MLP,)), (optimizer, (SGD, Adam)), (batches, (Batches,))):
+    rules = (SGD, Adam, RMSProp, Lion)
+    for part, known in ((model, (MLP,)), (optimizer, rules), (batches, (Batches,))):
         if type(part) not in known:
             return f"{type(part).__name__} cannot be compiled"
-    assert isinstance(optimizer, SGD | Adam)
+    if not model.objective.classifies:
+        return f"an epoch with the loss {model.objective.loss} cannot be compiled"
     if optimizer.params is not model.params or optimizer.kernels is not model.kernels:
         return "the optimizer has other parameters or kernels than the network"
     return None
@@ -71,39 +75,41 @@ class CompiledSteps:
         tally: Tally,
         kernels: Compiled,
     ) -> None:
-        loops, self._loops = kernels.loops, kernels.loops
-        self._optimizer, self._batches, self._tally = optimizer, batches, tally
+        self._kernels, self._optimizer = kernels, optimizer
+        self._batches, self._tally = batches, tally
         self._dtype = model.dtype
         self._team_size = worthwhile_threads(model, batches.batch_size)
         self._give_way = give_way_address()
         self._pace = 0.0  # seconds a step, as last seen
         self._rates: Array = np.empty((0, optimizer.rates([1.0]).shape[1]), model.dtype)
         self._order: Array = np.empty(0, np.int64)
-        rows = min(batches.batch_size, BLOCK)
-        source = batches.source
+        # The statistics of a batch norm are those of the whole batch.
+        whole = any(block.norm == "batch" for block in model.blocks)
+        rows = batches.batch_size if whole else min(batches.batch_size, BLOCK)
+        weighted = batches.source.weights is not None
         self._fixed = (
             kernels.products[model.dtype],
-            _net(loops, model, rows),
-            loops.Source(
-                source.inputs,
-                source.labels,
-                np.zeros(1, model.dtype) if source.offset is None else source.offset,
-                source.factor,
-            ),
-            loops.Page(
+            _net(kernels, model, rows),
+            _source(kernels, model, batches),
+            kernels.epoch.Page(
                 np.empty((rows, model.sizes[0]), model.dtype),
                 np.empty(rows, np.int64),
+                np.empty(rows if weighted else 0, model.dtype),
                 np.empty(rows, model.dtype),
                 np.empty(rows, bool),
             ),
         )
-        self._rule = _rule(loops, optimizer)
+        self._limits = kernels.epoch.Limits(
+            float(model.objective.smoothing), float(optimizer.clip_value),
+            float(optimizer.clip_norm), np.zeros(self._team_size),
+        )  # fmt: skip
+        self._rule = _rule(kernels, optimizer)
         self._call(0, 0)  # compiles, or loads from disk: not on the clock of the first epoch
 
     def open(self, epoch: int, start: int, learning_rates: Sequence[float]) -> None:
         self._order = self._batches.open(epoch, start)
         self._rates = self._optimizer.rates(learning_rates).astype(self._dtype)
-        self._rule = _rule(self._loops, self._optimizer)  # constants may have been changed
+        self._rule = _rule(self._kernels, self._optimizer)  # constants may have been changed
 
     def run(self, step: int, until: int) -> int:
         steps = max(1, int(_RETURN / self._pace)) if self._pace else 1
@@ -115,23 +121,25 @@ class CompiledSteps:
 
     def _call(self, step: int, until: int) -> None:
         """Steps `step` to `until`, this thread and the rest of the team each doing their share."""
-        loops, size = self._loops, self._team_size if until > step else 1
-        team = loops.native.Team(size, np.zeros(1, np.int64), self._give_way)
+        native, epoch = self._kernels.loops.native, self._kernels.epoch.epoch
+        size = self._team_size if until > step else 1
+        team = native.Team(size, np.zeros(1, np.int64), self._give_way)
         arguments = (
-            *self._fixed, self._rule, self._order, self._batches.batch_size, self._rates,
-            self._tally.losses, self._tally.hits, step, until, team,
+            *self._fixed, self._rule, self._limits, self._order, self._batches.batch_size,
+            self._rates, self._tally.losses, self._tally.hits, self._batches.noise[0], step, until,
+            team,
         )  # fmt: skip
         if size == 1:
-            loops.epoch(*arguments, 0)
+            epoch(*arguments, 0)
             return
         failures: list[BaseException] = []
 
         def work(member: int) -> None:
             try:
                 with blas.limited(1):  # some builds of OpenBLAS count threads for each caller
-                    loops.epoch(*arguments, member)
+                    epoch(*arguments, member)
             except BaseException as error:  # nobody may wait for this member
-                loops.native.dismiss(team)
+                native.dismiss(team)
                 failures.append(error)
 
         helpers = [threading.Thread(target=work, args=(member,)) for member in range(1, size)]
@@ -141,7 +149,7 @@ class CompiledSteps:
                     helper.start()
                 work(0)
             except BaseException:  # a signal's, between two of these lines
-                loops.native.dismiss(team)
+                native.dismiss(team)
                 raise
             finally:
                 for helper in helpers:
@@ -151,34 +159,88 @@ class CompiledSteps:
             raise failures[0]
 
 
-def _net(loops: Any, model: MLP, rows: int) -> Any:
+def _net(kernels: Compiled, model: MLP, rows: int) -> Any:
     """The network as flat vectors, with buffers for so many rows."""
     starts = {slot.name: slot.start for slot in model.params.layout.slots}
-    layers = range(len(model.sizes) - 1)
+    layers, hidden = range(len(model.sizes) - 1), len(model.blocks)
+
+    def places(name: str, count: int) -> Array:
+        return np.array([starts.get(f"layers.{n}.{name}", -1) for n in range(count)], np.int64)
+
     each = rows * sum(model.sizes[1:])
-    return loops.Net(
-        np.array(model.sizes, np.int64),
-        np.array([starts[f"layers.{n}.weight"] for n in layers], np.int64),
-        np.array([starts[f"layers.{n}.bias"] for n in layers], np.int64),
-        model.params.vector,
-        model.grads.vector,
-        np.empty(each, model.dtype),
-        np.empty(each, model.dtype),
+    extra = 0 if all(block.plain for block in model.blocks) else each
+    widest = max(rows, *model.sizes)
+    shares = [shares_of(block.dropout) for block in model.blocks]
+    kinds = [constants_of(block.activation) for block in model.blocks]
+    blocks = kernels.epoch.Blocks(
+        plain=np.array([block.plain for block in model.blocks], bool),
+        activations=np.array([kind for kind, _ in kinds], np.int64),
+        constants=np.array([c for _, c in kinds], np.float64),
+        norms=np.array([NORMS.index(block.norm) for block in model.blocks], np.int64),
+        thresholds=np.array([threshold for threshold, _ in shares], np.uint64),
+        scales=np.array([scale for _, scale in shares], np.float64),
+        skips=np.array([layer.skips for layer in model.hidden], bool),
+        gains_at=places("gain", hidden),
+        shifts_at=places("shift", hidden),
+        means_at=places("running_mean", hidden),
+        variances_at=places("running_variance", hidden),
+    )
+    return kernels.epoch.Net(
+        sizes=np.array(model.sizes, np.int64),
+        weights_at=places("weight", len(layers)),
+        biases_at=places("bias", len(layers)),
+        params=model.params.vector,
+        grads=model.grads.vector,
+        outputs=np.empty(each, model.dtype),
+        gradients=np.empty(each, model.dtype),
+        blocks=blocks,
+        a=np.empty(extra, model.dtype),
+        n=np.empty(extra, model.dtype),
+        da=np.empty(extra, model.dtype),
+        factors=np.empty((hidden, widest if extra else 0), model.dtype),
     )
 
 
-def _rule(loops: Any, optimizer: Optimizer) -> Any:
+def _source(kernels: Compiled, model: MLP, batches: Batches) -> Any:
+    """All examples, and what is done to their inputs."""
+    source, vary = batches.source, batches.augmentation
+    threshold, scale = shares_of(model.input_dropout)
+    nothing = np.zeros(1, model.dtype)
+    return kernels.epoch.Source(
+        source.inputs,
+        source.labels,
+        nothing if source.offset is None else source.offset,
+        source.factor,
+        nothing[:0] if source.weights is None else source.weights,
+        vary is not None,
+        *(vary or Augmentation(0, 0, 0, 0, False, 0)),
+        threshold,
+        scale,
+    )
+
+
+def _rule(kernels: Compiled, optimizer: Optimizer) -> Any:
     """The optimizer as its moments and constants."""
-    moments, n_decay = optimizer.state(), optimizer.params.layout.n_decay
+    loops, state = kernels.loops, optimizer.state()
+    common: dict[str, Any] = {
+        "average": optimizer.averaged,
+        "decay": optimizer.weight_decay,
+        "n_decay": optimizer.params.layout.n_decay,
+    }
     match optimizer:
         case SGD():
-            return loops.sgd_rule(
-                moments["m"], optimizer.momentum, optimizer.nesterov, optimizer.weight_decay,
-                n_decay,
-            )  # fmt: skip
+            own = {"momentum": optimizer.momentum, "nesterov": optimizer.nesterov}
+            return loops.rule(loops.SGD, state["m"], state["m"], **own, **common)
         case Adam():
-            return loops.adam_rule(
-                moments["m"], moments["v"], optimizer.beta1, optimizer.beta2,
-                optimizer.weight_decay, optimizer.decoupled, n_decay,
-            )  # fmt: skip
+            own = {
+                "beta1": optimizer.beta1, "beta2": optimizer.beta2,
+                "decoupled": optimizer.decoupled,
+            }  # fmt: skip
+            return loops.rule(loops.ADAM, state["m"], state["v"], **own, **common)
+        case RMSProp():
+            own = {"beta2": optimizer.beta2, "eps": optimizer.eps}
+            return loops.rule(loops.RMSPROP, state["v"], state["v"], **own, **common)
+        case Lion():
+            own = {"beta1": optimizer.beta1, "beta2": optimizer.beta2}
+            return loops.rule(loops.LION, state["m"], state["m"], **own, **common)
     raise TypeError(type(optimizer).__name__)  # why_not_compiled knows which there are
