@@ -40,7 +40,7 @@ def sigmoid(x: float) -> float:
 # Made from text, they have no file by which Numba could find them on disk again; what calls them has.
 _scalars = compiled_scalars(
     njit(nogil=True, error_model="numpy", fastmath={"contract"}),
-    {"where": where, "sigmoid": sigmoid, "exp": np.exp, "tanh": np.tanh, "abs": abs}
+    {"where": where, "sigmoid": sigmoid, "exp": np.exp, "tanh": np.tanh, "abs": abs},
 )
 activation, activation_slope = _scalars["activation"], _scalars["activation_slope"]
 residual_value, residual_slope = _scalars["residual_loss"], _scalars["residual_slope"]

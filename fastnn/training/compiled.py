@@ -90,7 +90,9 @@ class CompiledSteps:
         self._fixed = (
             kernels.products[model.dtype],
             _net(kernels, model, rows),
+            _blocks(kernels, model, rows),
             _source(kernels, model, batches),
+            _variation(kernels, model, batches),
             kernels.epoch.Page(
                 np.empty((rows, model.sizes[0]), model.dtype),
                 np.empty(rows, np.int64),
@@ -99,10 +101,12 @@ class CompiledSteps:
                 np.empty(rows, bool),
             ),
         )
-        self._limits = kernels.epoch.Limits(
-            float(model.objective.smoothing), float(optimizer.clip_value),
-            float(optimizer.clip_norm), np.zeros(self._team_size),
-        )  # fmt: skip
+        self._limits = None
+        if optimizer.clip_value or optimizer.clip_norm:
+            self._limits = kernels.epoch.Limits(
+                float(optimizer.clip_value), float(optimizer.clip_norm), np.zeros(self._team_size)
+            )
+        self._smoothing = float(model.objective.smoothing)
         self._rule = _rule(kernels, optimizer)
         self._call(0, 0)  # compiles, or loads from disk: not on the clock of the first epoch
 
@@ -125,7 +129,7 @@ class CompiledSteps:
         size = self._team_size if until > step else 1
         team = native.Team(size, np.zeros(1, np.int64), self._give_way)
         arguments = (
-            *self._fixed, self._rule, self._limits, self._order, self._batches.batch_size,
+            *self._fixed, self._rule, self._limits, self._smoothing, self._order, self._batches.batch_size,
             self._rates, self._tally.losses, self._tally.hits, self._batches.noise[0], step, until,
             team,
         )  # fmt: skip
@@ -159,64 +163,70 @@ class CompiledSteps:
             raise failures[0]
 
 
+def _places(model: MLP, name: str, count: int) -> Array:
+    """Where a parameter of each of so many layers starts; -1 where a layer has none."""
+    starts = {slot.name: slot.start for slot in model.params.layout.slots}
+    return np.array([starts.get(f"layers.{n}.{name}", -1) for n in range(count)], np.int64)
+
+
 def _net(kernels: Compiled, model: MLP, rows: int) -> Any:
     """The network as flat vectors, with buffers for so many rows."""
-    starts = {slot.name: slot.start for slot in model.params.layout.slots}
-    layers, hidden = range(len(model.sizes) - 1), len(model.blocks)
+    depth, each = len(model.sizes) - 1, rows * sum(model.sizes[1:])
+    return kernels.epoch.Net(
+        np.array(model.sizes, np.int64),
+        _places(model, "weight", depth),
+        _places(model, "bias", depth),
+        model.params.vector,
+        model.grads.vector,
+        np.empty(each, model.dtype),
+        np.empty(each, model.dtype),
+    )
 
-    def places(name: str, count: int) -> Array:
-        return np.array([starts.get(f"layers.{n}.{name}", -1) for n in range(count)], np.int64)
 
-    each = rows * sum(model.sizes[1:])
-    extra = 0 if all(block.plain for block in model.blocks) else each
-    widest = max(rows, *model.sizes)
-    shares = [shares_of(block.dropout) for block in model.blocks]
-    kinds = [constants_of(block.activation) for block in model.blocks]
-    blocks = kernels.epoch.Blocks(
-        plain=np.array([block.plain for block in model.blocks], bool),
+def _blocks(kernels: Compiled, model: MLP, rows: int) -> Any:
+    """The blocks as arrays, with their buffers; None where all are plain."""
+    blocks, hidden, each = model.blocks, len(model.blocks), rows * sum(model.sizes[1:])
+    if all(block.plain for block in blocks):
+        return None
+    shares = [shares_of(block.dropout) for block in blocks]
+    kinds = [constants_of(block.activation) for block in blocks]
+    return kernels.epoch.Blocks(
+        plain=np.array([block.plain for block in blocks], bool),
         activations=np.array([kind for kind, _ in kinds], np.int64),
         constants=np.array([c for _, c in kinds], np.float64),
-        norms=np.array([NORMS.index(block.norm) for block in model.blocks], np.int64),
+        norms=np.array([NORMS.index(block.norm) for block in blocks], np.int64),
         thresholds=np.array([threshold for threshold, _ in shares], np.uint64),
         scales=np.array([scale for _, scale in shares], np.float64),
         skips=np.array([layer.skips for layer in model.hidden], bool),
-        gains_at=places("gain", hidden),
-        shifts_at=places("shift", hidden),
-        means_at=places("running_mean", hidden),
-        variances_at=places("running_variance", hidden),
-    )
-    return kernels.epoch.Net(
-        sizes=np.array(model.sizes, np.int64),
-        weights_at=places("weight", len(layers)),
-        biases_at=places("bias", len(layers)),
-        params=model.params.vector,
-        grads=model.grads.vector,
-        outputs=np.empty(each, model.dtype),
-        gradients=np.empty(each, model.dtype),
-        blocks=blocks,
-        a=np.empty(extra, model.dtype),
-        n=np.empty(extra, model.dtype),
-        da=np.empty(extra, model.dtype),
-        factors=np.empty((hidden, widest if extra else 0), model.dtype),
+        gains_at=_places(model, "gain", hidden),
+        shifts_at=_places(model, "shift", hidden),
+        means_at=_places(model, "running_mean", hidden),
+        variances_at=_places(model, "running_variance", hidden),
+        a=np.empty(each, model.dtype),
+        n=np.empty(each, model.dtype),
+        da=np.empty(each, model.dtype),
+        factors=np.empty((hidden, max(rows, *model.sizes)), model.dtype),
     )
 
 
 def _source(kernels: Compiled, model: MLP, batches: Batches) -> Any:
-    """All examples, and what is done to their inputs."""
-    source, vary = batches.source, batches.augmentation
-    threshold, scale = shares_of(model.input_dropout)
-    nothing = np.zeros(1, model.dtype)
+    """All examples, and how they are scaled."""
+    source, nothing = batches.source, np.zeros(1, model.dtype)
     return kernels.epoch.Source(
         source.inputs,
         source.labels,
         nothing if source.offset is None else source.offset,
         source.factor,
         nothing[:0] if source.weights is None else source.weights,
-        vary is not None,
-        *(vary or Augmentation(0, 0, 0, 0, False, 0)),
-        threshold,
-        scale,
     )
+
+
+def _variation(kernels: Compiled, model: MLP, batches: Batches) -> Any:
+    """What happens to inputs while they are gathered; None where it is nothing."""
+    if batches.augmentation is None and not model.input_dropout:
+        return None
+    augmentation = batches.augmentation or Augmentation(0, 0, 0, 0, False, 0)
+    return kernels.epoch.Variation(*augmentation, *shares_of(model.input_dropout))
 
 
 def _rule(kernels: Compiled, optimizer: Optimizer) -> Any:
