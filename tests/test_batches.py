@@ -21,7 +21,7 @@ def numbered(count, batch_size, **options):
 
 
 def served(batches, epoch=0, start=0):
-    return [labels.tolist() for _, labels in batches.epoch(epoch, start=start)]
+    return [labels.tolist() for _, labels, _ in batches.epoch(epoch, start=start)]
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 3), (10, 5), (10, 1), (10, 10), (3, 100), (1, 1)])
@@ -30,7 +30,7 @@ def test_every_row_comes_once_with_its_label(backend, count, size):
     examples = Examples(rows[:, None].astype(np.uint8), rows.astype(np.int32))
     batches = Batches(examples, size, PLAIN, backend, seed=0)
     seen = []
-    for x, labels in batches.epoch(0):
+    for x, labels, _ in batches.epoch(0):
         assert len(x) == len(labels) <= size
         assert backend.to_host(x)[:, 0].tolist() == backend.to_host(labels).tolist()
         seen += backend.to_host(labels).tolist()
@@ -58,7 +58,7 @@ def test_an_epoch_can_be_entered_at_any_batch(start):
 
 
 def test_all_batches_share_one_buffer():
-    views = [x for x, _ in numbered(10, 4).epoch(0)]
+    views = [x for x, _, _ in numbered(10, 4).epoch(0)]
     assert np.shares_memory(views[0], views[1])
     assert np.shares_memory(views[0], views[2])
 

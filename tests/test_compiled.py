@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from fastnn.data.batches import Batches
 from fastnn.data.examples import Examples
 from fastnn.data.scaling import Scaling
 from fastnn.errors import ConfigError
-from fastnn.kernels import cpu, kernels_for
+from fastnn.kernels import Augmentation, cpu, kernels_for
 from fastnn.kernels.reference import Reference
+from fastnn.nn.blocks import Block
 from fastnn.nn.model import MLP
-from fastnn.nn.optim import SGD, Adam
+from fastnn.nn.objective import Objective
+from fastnn.nn.optim import SGD, Adam, Lion, RMSProp
 from fastnn.training import compiled
 from fastnn.training.run import resume, train
 from fastnn.training.scoring import Tally
@@ -39,7 +42,35 @@ OPTIMIZERS = {
     "sgd": lambda p, k: SGD(p, weight_decay=0.1, kernels=k),
     "momentum": lambda p, k: SGD(p, momentum=0.9, kernels=k),
     "nesterov": lambda p, k: SGD(p, momentum=0.9, nesterov=True, weight_decay=0.1, kernels=k),
+    "rmsprop": lambda p, k: RMSProp(p, weight_decay=0.1, kernels=k),
+    "lion": lambda p, k: Lion(p, weight_decay=0.1, kernels=k),
+    "clipped norm": lambda p, k: SGD(p, clip_norm=0.05, kernels=k),
+    "clipped values": lambda p, k: SGD(p, clip_value=0.003, momentum=0.9, kernels=k),
+    "averaged": lambda p, k: Adam(p, average=0.9, kernels=k),
 }
+
+# What a network may have besides affine layers and ReLU, by itself and all together.
+PARTS = {
+    "activations": {"blocks": [Block("gelu"), Block("tanh"), Block()]},
+    "layer norm": {"blocks": [Block("silu", "layer"), Block(), Block("relu", "layer")]},
+    "batch norm": {"blocks": [Block("relu", "batch"), Block(), Block("sigmoid", "batch")]},
+    "dropout": {"blocks": [Block(dropout=0.3), Block(), Block(dropout=0.9)]},
+    "input dropout": {"input_dropout": 0.2},
+    "skips": {"blocks": [Block("leaky-relu", residual=True)] * 3},
+    "smoothing": {"objective": Objective(smoothing=0.2)},
+    "weights": {"weights": True},
+    "pictures": {"augmentation": Augmentation(3, 4, 1, 1, True, 2)},
+    "coloured pictures": {"augmentation": Augmentation(2, 2, 3, 1, False, 0)},
+    "everything": {
+        "blocks": [Block("gelu", "layer", 0.2, True)] * 3, "input_dropout": 0.1, "weights": True,
+        "objective": Objective(smoothing=0.1), "augmentation": Augmentation(3, 4, 1, 2, True, 1),
+        "optimizer": "clipped norm",
+    },
+    "everything, batch norm": {
+        "blocks": [Block("silu", "batch", 0.2, True)] * 3, "input_dropout": 0.1, "weights": True,
+        "augmentation": Augmentation(3, 4, 1, 2, True, 1), "optimizer": "averaged",
+    },
+}  # fmt: skip
 
 
 class Training:
@@ -47,18 +78,20 @@ class Training:
 
     def __init__(
         self, choice, *, sizes=(12, 24, 17, 3), batch=32, optimizer="adam", threads=1, count=300,
-        inputs=np.uint8, scaling="unit", dtype=np.float32,
+        inputs=np.uint8, scaling="unit", dtype=np.float32, weights=False, augmentation=None,
+        **network,
     ):  # fmt: skip
         self.backend = Backend("cpu", 0, np, threads=threads)
         kernels = kernels_for(self.backend, choice)
         rng = np.random.default_rng(0)
         x = rng.integers(0, 256, (count, sizes[0])).astype(inputs)
-        examples = Examples(x, rng.integers(0, sizes[-1], count).astype(np.int32))
-        self.model = MLP(sizes, self.backend, rng=rng, kernels=kernels, dtype=dtype)
+        shares = rng.random(count).astype(np.float32) if weights else None
+        examples = Examples(x, rng.integers(0, sizes[-1], count).astype(np.int32), shares)
+        self.model = MLP(sizes, self.backend, rng=rng, kernels=kernels, dtype=dtype, **network)
         self.optimizer = OPTIMIZERS[optimizer](self.model.params, kernels)
         self.batches = Batches(
             examples, batch, Scaling.fit(x, scaling), self.backend, seed=0, kernels=kernels,
-            dtype=dtype,
+            dtype=dtype, augmentation=augmentation,
         )  # fmt: skip
         self.tally = Tally(self.backend, len(self.batches))
         self.steps = steps_for(self.model, self.optimizer, self.batches, self.tally, choice)
@@ -98,6 +131,31 @@ def test_an_epoch_is_what_the_reference_computes(optimizer, threads):
     found = Training("captured", threads=threads, **more).run()
     assert found.steps.path == "captured"
     found.agrees_with(Training("reference", **more).run(), 1e-9)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(("threads", "batch"), [(1, 32), (2, 300), (3, 33), (2, 13)])
+def test_every_part_of_a_network_is_what_the_reference_computes(part, threads, batch):
+    """300 examples: 13 and 33 leave a last batch of one and of three."""
+    more = {"dtype": np.float64, "sizes": (12, 20, 20, 20, 3), "batch": batch} | PARTS[part]
+    found = Training("captured", threads=threads, **more).run(rate=1e-3)
+    assert found.steps.path == "captured"
+    found.agrees_with(Training("reference", **more).run(rate=1e-3), 1e-9)
+
+
+@pytest.mark.parametrize("part", ["everything", "everything, batch norm"])
+def test_parts_give_the_same_bits_in_calls_of_any_length_and_one_by_one(part):
+    whole = Training("captured", sizes=(12, 20, 20, 20, 3), **PARTS[part]).run()
+    Training("captured", sizes=(12, 20, 20, 20, 3), **PARTS[part]).run(*range(1, 10)).agrees_with(
+        whole, 0
+    )
+
+
+def test_blocks_of_a_batch_meet_the_same_random_numbers(monkeypatch):
+    more = {"batch": 110, "dtype": np.float64, "sizes": (12, 20, 20, 20, 3)} | PARTS["everything"]
+    whole = Training("captured", **more).run(rate=1e-3)
+    monkeypatch.setattr(compiled, "BLOCK", 50)
+    Training("captured", threads=2, **more).run(rate=1e-3).agrees_with(whole, 1e-9)
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (5, 3), (12, 1, 3), (784, 33, 10), (7, 40, 50, 60, 2)])
@@ -149,7 +207,7 @@ def test_labels_that_are_no_classes_write_nowhere_else():
         z, dz = np.zeros((2, 3), np.float32), np.full((4, 3), 5, np.float32)
         losses, hits = np.zeros(2, np.float32), np.zeros(2, bool)
         kernels_for(get_backend("cpu")).softmax_xent(
-            dz[1:3], losses, hits, z, np.array(labels), None, scale=1.0
+            dz[1:3], losses, hits, z, np.array(labels), None, None, scale=1.0, smoothing=0.1
         )
         assert (dz[[0, 3]] == 5).all()
         assert losses == pytest.approx([np.log(3)] * 2)
@@ -225,18 +283,16 @@ def test_a_member_that_does_not_arrive_is_waited_for_and_can_be_excused():
 @pytest.mark.parametrize("absent", [0, 1])
 def test_a_member_that_fails_leaves_nobody_waiting_and_the_weights_alone(absent):
     training = Training("captured", threads=2)
-    real, before = training.steps._loops, training.model.params.vector.copy()
+    real, before = training.steps._kernels, training.model.params.vector.copy()
 
-    class Broken:
-        native = real.native
-        sgd_rule, adam_rule = staticmethod(real.sgd_rule), staticmethod(real.adam_rule)
+    def epoch(*arguments):
+        if arguments[-1] == absent:
+            raise KeyboardInterrupt
+        real.epoch.epoch(*arguments)
 
-        def epoch(self, *arguments):
-            if arguments[-1] == absent:
-                raise KeyboardInterrupt
-            real.epoch(*arguments)
-
-    training.steps._loops = Broken()
+    training.steps._kernels = SimpleNamespace(
+        loops=real.loops, epoch=SimpleNamespace(epoch=epoch)
+    )
     raised = []
 
     def run():
@@ -369,9 +425,9 @@ def test_what_keeps_compiled_kernels_away_is_told(monkeypatch, caplog, fault, ex
 
 
 def test_code_on_disk_belongs_to_the_sources_as_they_are():
-    """Numba itself looks at one file of two."""
-    folder = kernels_for(get_backend("cpu")).loops.epoch.stats.cache_path
-    sources = [Path(cpu.__file__).with_name(name) for name in ("loops.py", "native.py")]
+    """Numba itself looks at one file of many."""
+    folder = kernels_for(get_backend("cpu")).epoch.epoch.stats.cache_path
+    sources = [Path(cpu.__file__).with_name(name) for name in cpu.SOURCES]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     assert digest[:16] in folder
 
