@@ -382,7 +382,7 @@ def test_more_than_half_of_free_memory_is_too_much(gpu, spare, streams):
         batches = fastnn.Batches(examples, 100, fastnn.Scaling.fit(inputs), backend)
         assert bool(gpu.counts["pinned"]) is streams
         gpu.history.clear()
-        assert [len(labels) for _, labels in batches] == [30]
+        assert [len(batch.labels) for batch in batches] == [30]
     assert any(entry[0] == "wait" for entry in gpu.history) is streams
 
 

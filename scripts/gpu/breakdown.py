@@ -77,8 +77,15 @@ def _launches(
     sums, hits = backend.xp.zeros(10**6, np.float32), backend.xp.zeros(10**6, np.int64)
     calls: dict[str, Callable[[], object]] = {
         "page": partial(
-            kernels.turn_page, rows.copy(), rates.copy(), cursor, order, table, batch=batch
-        ),
+            kernels.turn_page,
+            rows.copy(),
+            rates.copy(),
+            batches.noise,
+            cursor,
+            order,
+            table,
+            batch=batch,
+        ),  # fmt: skip
         "gather": partial(batches.gather, rows),
     }
     below = x
@@ -88,7 +95,7 @@ def _launches(
         below = y
     calls["loss"] = partial(
         kernels.softmax_xent, ws.gradients[-1], ws.losses, ws.hits, ws.outputs[-1], labels,
-        ws.scratch, scale=1 / batch,
+        None, ws.scratch, scale=1 / batch, smoothing=0.0,
     )  # fmt: skip
     for layer in reversed(range(len(layers))):
         (dw, db), (w, _) = grads[layer], layers[layer]
