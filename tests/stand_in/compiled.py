@@ -163,7 +163,7 @@ def run_rows(source: str, options: tuple[str, ...], name: str, blocks: int, thre
             assert wanted == CTYPES[value.dtype.name] + "*", f"{name}: {value.dtype} for {kind}"
             boxes.append(np.array([value.ctypes.data], np.uint64))
         elif wanted.endswith("*"):
-            assert value.dtype == np.uint64 and value == 0, f"{name}: {value!r} for {kind}"
+            assert isinstance(value, np.uint64) and value == 0, f"{name}: {value!r} for {kind}"
             boxes.append(np.array([value]))
         else:  # a launch passes scalars as they are: the host must give them the right type
             assert wanted == CTYPES[value.dtype.name], f"{name}: {value.dtype} for {kind}"
