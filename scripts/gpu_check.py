@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,8 +28,9 @@ from fastnn.cli.doctor import findings
 from fastnn.data.examples import Dataset
 from fastnn.data.source import load_dataset
 from fastnn.errors import FastNNError
+from fastnn.kernels.sources import rows_source
 from scripts.gpu.breakdown import breakdown
-from scripts.gpu.parity import parity
+from scripts.gpu.parity import EVERYTHING, VARIED, parity
 from scripts.gpu.probe import probe
 
 FIRST_STEP = """
@@ -78,7 +80,7 @@ class Check:
         return found
 
     def sanitizer(self) -> dict[str, Any]:
-        """A short training under compute-sanitizer: no access out of bounds.
+        """Short trainings under compute-sanitizer: no access out of bounds.
 
         Its reports on cuBLAS's own kernels can be false (CUDA release notes, 13.4), so only
         fastnn's count; and calls that CuPy makes to see what the driver has are no errors.
@@ -87,12 +89,19 @@ class Check:
         if tool is None:
             return {"skipped": "compute-sanitizer is not installed"}
         command = [tool, "--error-exitcode", "9", "--report-api-errors", "no"]
-        for name in ("fastnn_", "softmax_xent", "column_sums", "turn_page", "tally"):
+        for name in ("fastnn_", *re.findall(r"__global__ void (\w+)", rows_source())):
             command += ["--kernel-name", f"kernel_substring={name}"]
-        command += [sys.executable, "-m", "fastnn", "train"]
+        command += [sys.executable, "-m", "fastnn", "train", "--device", str(self.backend)]
         command += ["--dataset", "garments", "--limit-train", "700", "--epochs", "3", "--quiet"]
+        found = {}
         with tempfile.TemporaryDirectory() as folder:
-            return _verdict(_run([*command, "--device", str(self.backend), "--out", folder]))
+            command += ["--out", folder]
+            found["plain"] = _verdict(_run(command))
+            settings = Path(folder) / "everything.json"
+            for norm in ("layer", "batch"):
+                settings.write_text(json.dumps(EVERYTHING | VARIED | {"norm": norm}))
+                found[norm] = _verdict(_run([*command, "--config", str(settings)]))
+        return {"ok": all(part["ok"] for part in found.values()), **found}
 
     def parity(self) -> dict[str, Any]:
         """Plain, fused and captured steps against the CPU, in float32 and tf32."""

@@ -88,9 +88,43 @@ def test_allocations_and_plain_operations_are_found_while_capturing(gpu, capture
     with pytest.raises(AssertionError, match="allocated"):
         gpu.zeros(3)
     with pytest.raises(AssertionError, match="captured step"):
-        gpu.add(a, a, out=a)
+        a += 0 * a
     with pytest.raises(RuntimeError, match="disallowed"):
         float(a[0])
+
+
+def test_an_operation_that_writes_in_place_is_noted_and_replayed(gpu, capture):
+    a, b = gpu.ones(3), gpu.ones(3)
+    capture()
+    gpu.add(a, b, out=a)
+    graph = gpu.current.end_capture()
+    assert gpu.asnumpy(a).tolist() == [1, 1, 1]
+    for _ in range(2):
+        graph.launch()
+    assert gpu.asnumpy(a).tolist() == [3, 3, 3]
+
+
+def test_an_input_that_lies_in_an_output_is_found_out(gpu):
+    """CuPy would copy it, but for the very same object."""
+    kernel, x, dx = gpu.ElementwiseKernel(*RELU_BACKWARD), gpu.ones(8, "f"), gpu.ones(4, "f")
+    kernel(x[:4], dx)
+    kernel(dx, dx)
+    for part in (x[:4], x[1:5]):
+        with pytest.raises(AssertionError, match="would be copied"):
+            kernel(x[:4], part)
+    with pytest.raises(AssertionError, match="would be copied"):
+        gpu.noted(np.add, (x[:4], dx), x[2:6])
+
+
+def test_only_a_null_of_64_bits_stands_for_no_array():
+    """CuPy makes of None no pointer but a missing argument."""
+    source = 'extern "C" __global__ void k(Real* out, const Real* in) { out[0] = in ? 1 : 2; }'
+    out = np.zeros(1, np.float32)
+    compiled.run_rows(source, REAL, "k", 1, (1,), [out, np.uint64(0)])
+    assert out == 2
+    for bad in (None, np.int32(0), np.uint64(8)):
+        with pytest.raises(AssertionError, match="k:"):
+            compiled.run_rows(source, REAL, "k", 1, (1,), [out, bad])
 
 
 def test_a_graph_that_touches_freed_memory_is_found_out(gpu, capture):

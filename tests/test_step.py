@@ -1,6 +1,7 @@
 """Steps on a stand-in GPU: the same network as on the CPU, however its steps are run."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from fastnn.backend import get_backend
 from fastnn.errors import ConfigError, DeviceError
 from fastnn.kernels import kernels_for
 from fastnn.kernels.cublas import Epilogue
+from fastnn.nn.objective import Objective
 from fastnn.training.run import resume, train
 from tests.conftest import blobs
 from tests.stand_in.fake_cublaslt import Epilogue as Supported
@@ -103,6 +105,69 @@ def test_captured_and_launched_steps_agree_to_the_bit(gpu):
 
 def test_two_runs_with_one_seed_agree_to_the_bit(gpu):
     same(trained(device="cuda"), trained(device="cuda"))
+
+
+EVERYTHING = {
+    "hidden": (24, 24), "dropout": 0.2, "input_dropout": 0.1, "residual": True,
+    "label_smoothing": 0.1, "class_weight": {"class 1": 2.0}, "clip_norm": 0.5, "clip_value": 0.1,
+    "ema": 0.9, "scaling": "standard", "shift": 1, "flip": True, "cutout": 2,
+}  # fmt: skip
+
+
+def pictures(classes=5):
+    """The blobs as pictures of 3 x 4 pixels."""
+    return replace(blobs(classes=classes), shape=(3, 4))
+
+
+# Before a batch norm a bias has no effect and its gradient is nothing but rounding, of which Adam,
+# RMSProp and Lion make steps of full size; so only SGD learns the same biases everywhere.
+@pytest.mark.parametrize(
+    ("norm", "activation", "optimizer", "rate"),
+    [("layer", "gelu", "adam", 1e-3), ("batch", ("gelu", "silu"), "sgd", 0.1),
+     ("layer", "tanh", "lion", 1e-3), ("none", "leaky-relu", "rmsprop", 1e-3)],
+)  # fmt: skip
+def test_with_everything_on_all_paths_learn_the_same(
+    gpu, without_numba, norm, activation, optimizer, rate
+):
+    more = EVERYTHING | {"norm": norm, "activation": activation}
+    more |= {"optimizer": optimizer, "learning_rate": rate}
+
+    def run(device, kernels):
+        return train(settings(device=device, kernels=kernels, **more), data=pictures())
+
+    expected = run("cpu", "reference")
+    fused, captured = run("cuda", "fused"), run("cuda", "captured")
+    assert (fused.kernels, captured.kernels) == ("fused", "captured")
+    agree(captured, expected)
+    same(captured, fused)
+    assert captured.history[-1].train_loss < captured.history[0].train_loss
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+def test_a_regression_is_captured(gpu, without_numba, loss):
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(300, 6)).astype(np.float32)
+    targets = (inputs @ rng.normal(size=(6, 2))).astype(np.float32)
+    found = []
+    for device, choice in (("cpu", "reference"), ("cuda", "fused"), ("cuda", "captured")):
+        backend = get_backend(device)
+        kernels = kernels_for(backend, choice)
+        examples = fastnn.Examples(inputs, targets)
+        scaling = fastnn.Scaling.fit(inputs, "standard")
+        batches = fastnn.Batches(examples, BATCH, scaling, backend, seed=0, kernels=kernels)
+        model = fastnn.MLP(
+            (6, 16, 2), backend, rng=np.random.default_rng(1), objective=Objective(loss),
+            kernels=kernels,
+        )  # fmt: skip
+        optimizer = fastnn.Adam(model.params, kernels=kernels)
+        trainer = fastnn.Trainer(model, optimizer, lambda step: 1e-2, kernels=choice)
+        trainer.fit(batches, epochs=4)
+        assert trainer.path == choice
+        found.append([report.train_loss for report in trainer.history])
+    reference, fused, captured = found
+    assert captured == fused
+    assert captured == pytest.approx(reference, rel=1e-4)
+    assert captured[-1] < 0.7 * captured[0]
 
 
 @pytest.mark.parametrize(
@@ -382,7 +447,7 @@ def test_more_than_half_of_free_memory_is_too_much(gpu, spare, streams):
         batches = fastnn.Batches(examples, 100, fastnn.Scaling.fit(inputs), backend)
         assert bool(gpu.counts["pinned"]) is streams
         gpu.history.clear()
-        assert [len(labels) for _, labels in batches] == [30]
+        assert [len(batch.labels) for batch in batches] == [30]
     assert any(entry[0] == "wait" for entry in gpu.history) is streams
 
 

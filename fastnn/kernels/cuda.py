@@ -18,19 +18,32 @@ from numpy.typing import DTypeLike
 
 from fastnn.backend import Array, Backend, address_of
 from fastnn.errors import DeviceError
-from fastnn.kernels import XentScratch
+from fastnn.kernels import STREAM_AUGMENTATION, Augmentation, XentScratch
 from fastnn.kernels.cublas import Epilogue, LtProducts, PlainProducts, bytes_of_bits
+from fastnn.kernels.formulas import LOSSES, kind_of
+from fastnn.kernels.reference import EPS, MOMENTUM
 from fastnn.kernels.sources import (
+    ACTIVATE,
+    ACTIVATE_BACKWARD,
     ADAM,
+    AVERAGE,
     BIAS,
     GATHER,
+    GATHER_VARIED,
     GEOMETRY,
+    LION,
+    NORMALIZE,
     RELU_BACKWARD,
+    RMSPROP,
     SGD,
+    TAKE,
     Elementwise,
     rows_options,
     rows_source,
 )
+
+# A null pointer for a raw kernel, passed by value. (None would be no argument at all to CuPy.)
+_NULL = np.uint64(0)
 
 
 def fused_for(backend: Backend, *, must_capture: bool, precision: str) -> Fused:
@@ -106,13 +119,27 @@ class Fused:
         raw: Array,
         offset: Array | None,
         factor: Array,
+        noise: Array,
+        *,
+        augmentation: Augmentation | None,
     ) -> None:
         if offset is None:
             offset = self._zero(x.dtype)
-        self._run(
-            GATHER, inputs, labels, rows, offset, factor,
-            x.shape[1], int(offset.size > 1), int(factor.size > 1), x, labels_out,
+        given = (
+            inputs, labels, rows, offset, factor, x.shape[1], int(offset.size > 1),
+            int(factor.size > 1), labels_out.size // len(rows),
         )  # fmt: skip
+        if augmentation is None:
+            self._run(GATHER, *given, x, labels_out)
+            return
+        how = augmentation
+        self._run(
+            GATHER_VARIED, *given, noise, STREAM_AUGMENTATION, how.height, how.width, how.channels,
+            how.shift, how.flip, how.cutout, x, labels_out,
+        )  # fmt: skip
+
+    def take(self, out: Array, table: Array, rows: Array) -> None:
+        self._run(TAKE, table, rows, out.size // len(rows), out)
 
     def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array) -> None:
         dot = self.products.dot
@@ -140,7 +167,7 @@ class Fused:
         dot = self.products.dot
         if not dot(dw, x.T, dy, Epilogue.SUM_OF_B, db):
             dot(dw, x.T, dy)
-            self._column_sums(db, dy)
+            self._by_columns("column_sums", dy, db, dy)
         if dx is None:
             return
         noted = mask is not None and address_of(mask) in self._noted
@@ -150,6 +177,79 @@ class Fused:
         if mask is not None:
             self._run(RELU_BACKWARD, x, dx)
 
+    def normalize(
+        self,
+        y: Array,
+        x_hat: Array,
+        factor: Array,
+        x: Array,
+        gain: Array,
+        shift: Array,
+        running: tuple[Array, Array] | None,
+        *,
+        axis: int,
+        track: bool,
+    ) -> None:
+        if running is not None and not track:
+            self._run(NORMALIZE, x, *running, gain, shift, EPS, x.shape[1], y, x_hat, factor)
+            return
+        real = x.dtype.type
+        if axis == 1:
+            self._by_rows("layer_norm", x, y, x_hat, factor, x, gain, shift, real(EPS))
+            return
+        self._by_columns(
+            "batch_norm", x, y, x_hat, factor, *(running or (_NULL, _NULL)), x, gain, shift,
+            real(EPS), real(MOMENTUM),
+        )  # fmt: skip
+
+    def normalize_backward(
+        self,
+        dx: Array,
+        dgain: Array,
+        dshift: Array,
+        dy: Array,
+        x_hat: Array,
+        factor: Array,
+        gain: Array,
+        *,
+        axis: int | None,
+    ) -> None:
+        of_rows = axis == 1
+        self._by_columns(
+            "batch_norm_backward", dy, _NULL if of_rows else dx, dgain, dshift, dy, x_hat, factor,
+            gain, np.int32(axis is None),
+        )  # fmt: skip
+        if of_rows:
+            self._by_rows("layer_norm_backward", dy, dx, dy, x_hat, factor, gain)
+
+    def activate(
+        self,
+        y: Array,
+        x: Array,
+        skip: Array | None,
+        noise: Array,
+        *,
+        activation: str,
+        dropout: float,
+        stream: int,
+    ) -> None:
+        drop = _drop(x.shape[1], dropout, stream)
+        self._run(ACTIVATE[activation], x, 0 if skip is None else skip, noise, *drop, y)
+
+    def activate_backward(
+        self,
+        dx: Array,
+        dy: Array,
+        x: Array,
+        noise: Array,
+        *,
+        activation: str,
+        dropout: float,
+        stream: int,
+    ) -> None:
+        drop = _drop(x.shape[1], dropout, stream)
+        self._run(ACTIVATE_BACKWARD[activation], dy, x, noise, *drop, dx)
+
     def softmax_xent(
         self,
         dz: Array,
@@ -157,16 +257,35 @@ class Fused:
         hits: Array,
         z: Array,
         labels: Array,
+        weights: Array | None,
         scratch: XentScratch,
         *,
         scale: float,
+        smoothing: float,
     ) -> None:
-        rows, classes = z.shape
-        if labels.dtype != np.int64:  # a raw kernel would read them as if they were
-            labels = labels.astype(np.int64)
-        self._launch(
-            "softmax_xent", z.dtype, -(-rows // GEOMETRY["WARPS"]), (32, GEOMETRY["WARPS"]),
-            dz, losses, hits, z, labels, np.int32(rows), np.int32(classes), z.dtype.type(scale),
+        real = z.dtype.type
+        self._by_rows(
+            "softmax_xent", z, dz, losses, hits, z, _as(np.int64, labels),
+            _NULL if weights is None else _as(z.dtype, weights), real(scale), real(smoothing),
+        )  # fmt: skip
+
+    def residual_loss(
+        self,
+        dz: Array,
+        losses: Array,
+        z: Array,
+        targets: Array,
+        weights: Array | None,
+        *,
+        loss: str,
+        c: float,
+        scale: float,
+    ) -> None:
+        real = z.dtype.type
+        self._by_rows(
+            "residual_loss", z, dz, losses, z, _as(z.dtype, targets),
+            _NULL if weights is None else _as(z.dtype, weights),
+            np.int32(kind_of(loss, LOSSES)), real(c), real(scale / z.shape[1]),
         )  # fmt: skip
 
     def sgd(
@@ -183,19 +302,51 @@ class Fused:
             ADAM, g, rates, beta1, 1 - beta1, beta2, 1 - beta2, decay, decoupled, n_decay, p, m, v
         )
 
+    def rmsprop(
+        self, p: Array, g: Array, v: Array, scratch: Array, rates: Array, *,
+        beta2: float, eps: float, decay: float, n_decay: int,
+    ) -> None:  # fmt: skip
+        self._run(RMSPROP, g, rates, beta2, 1 - beta2, eps, decay, n_decay if decay else 0, p, v)
+
+    def lion(
+        self, p: Array, g: Array, m: Array, scratch: Array, rates: Array, *,
+        beta1: float, beta2: float, decay: float, n_decay: int,
+    ) -> None:  # fmt: skip
+        self._run(LION, g, rates, beta1, beta2, 1 - beta2, n_decay if decay else 0, p, m)
+
+    def clip(self, g: Array, scratch: Array, *, value: float, norm: float) -> None:
+        block, count, real = GEOMETRY["BLOCK"], np.int32(len(g)), g.dtype.type
+        blocks = min(-(-len(g) // block), block)  # each leaves its part of the sum in `scratch`
+        grid = (g.dtype, blocks, (block,))
+        self._launch("clip_values", *grid, g, scratch, count, real(value))
+        if norm:
+            self._launch("clip_norm", *grid, g, scratch, count, np.int32(blocks), real(norm))
+
+    def average(self, mean: Array, p: Array, scratch: Array, rates: Array) -> None:
+        self._run(AVERAGE, p, rates, mean)
+
     def turn_page(
-        self, rows: Array, rates: Array, cursor: Array, order: Array, table: Array, *, batch: int
+        self,
+        rows: Array,
+        rates: Array,
+        noise: Array,
+        cursor: Array,
+        order: Array,
+        table: Array,
+        *,
+        batch: int,
     ) -> None:
-        """rows (B,) and rates (K,) of step number cursor[0] of an epoch.
+        """rows (B,), rates (K,) and noise[1] of step number cursor[0] of an epoch.
 
         `order` (N,) is cut into batches of `batch` rows, of which the last may be smaller; `table`
-        is (steps, K).
+        is (steps, K). noise[1] is how many examples come before the step.
         """
         count, width = len(rows), table.shape[1]
         block = GEOMETRY["BLOCK"]
         self._launch(
             "turn_page", table.dtype, -(-max(count, width) // block), (block,),
-            rows, rates, cursor, order, table, np.int32(batch), np.int32(count), np.int32(width),
+            rows, rates, noise, cursor, order, table,
+            np.int32(batch), np.int32(count), np.int32(width),
         )  # fmt: skip
 
     def tally(
@@ -217,21 +368,41 @@ class Fused:
         self.products.dot(y, x, w)
         self._run(BIAS, b, y.shape[1], relu, y)
 
-    def _column_sums(self, sums: Array, dy: Array) -> None:
-        rows, columns = dy.shape
-        self._launch(
-            "column_sums", dy.dtype, -(-columns // GEOMETRY["COLUMNS"]),
-            (GEOMETRY["COLUMNS"], GEOMETRY["SLICES"]),
-            sums, dy, np.int32(rows), np.int32(columns),
-        )  # fmt: skip
-
     def _run(self, kernel: Elementwise, *arguments: object) -> None:
         _elementwise(self._xp, kernel)(*arguments)
+
+    def _by_rows(self, name: str, of: Array, *args: object) -> None:
+        """A kernel with a warp for each row of `of` (B, O), whose shape ends its arguments."""
+        rows, columns = of.shape
+        warps = GEOMETRY["WARPS"]
+        self._launch(
+            name, of.dtype, -(-rows // warps), (32, warps),
+            *args, np.int32(rows), np.int32(columns),
+        )  # fmt: skip
+
+    def _by_columns(self, name: str, of: Array, *args: object) -> None:
+        """A kernel with a row of threads for each of `of`'s columns, the arguments likewise."""
+        rows, columns = of.shape
+        width = GEOMETRY["COLUMNS"]
+        self._launch(
+            name, of.dtype, -(-columns // width), (width, GEOMETRY["SLICES"]),
+            *args, np.int32(rows), np.int32(columns),
+        )  # fmt: skip
 
     def _launch(
         self, name: str, dtype: DTypeLike, blocks: int, threads: tuple[int, ...], *args: object
     ) -> None:
         _function(self._xp, name, np.dtype(dtype).name)((blocks,), threads, args)
+
+
+def _as(dtype: DTypeLike, array: Array) -> Array:
+    """The array in the dtype that a raw kernel takes it for, whatever it is."""
+    return array if array.dtype == dtype else array.astype(dtype)
+
+
+def _drop(width: int, dropout: float, stream: int) -> tuple[int, int, np.uint64, float]:
+    """What a kernel needs to know to drop: the words below a threshold, which 0 has none of."""
+    return width, stream, np.uint64(int(dropout * 2.0**64)), 1 / (1 - dropout)
 
 
 @contextmanager

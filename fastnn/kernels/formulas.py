@@ -77,8 +77,8 @@ def in_cuda(text: str) -> str:
 
 # What `in_cuda` needs to stand before it.
 CUDA_NAMES = """
-    const auto where = [](bool condition, T yes, T no) { return condition ? yes : no; };
-    const auto sigmoid = [](T x) { return T(1) / (T(1) + exp(-x)); };
+    [[maybe_unused]] const auto where = [](bool is, T yes, T no) { return is ? yes : no; };
+    [[maybe_unused]] const auto sigmoid = [](T x) { return T(1) / (T(1) + exp(-x)); };
 """
 
 

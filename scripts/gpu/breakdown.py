@@ -75,20 +75,19 @@ def _launches(
     table = backend.asarray(optimizer.rates([1e-3] * 4), model.dtype)
     cursor, order = backend.asarray([0], np.int32), backend.asarray(np.arange(4 * batch))
     sums, hits = backend.xp.zeros(10**6, np.float32), backend.xp.zeros(10**6, np.int64)
+    page = (rows.copy(), rates.copy(), batches.noise, cursor, order, table)
     calls: dict[str, Callable[[], object]] = {
-        "page": partial(
-            kernels.turn_page, rows.copy(), rates.copy(), cursor, order, table, batch=batch
-        ),
+        "page": partial(kernels.turn_page, *page, batch=batch),
         "gather": partial(batches.gather, rows),
     }
     below = x
     for layer, (w, b) in enumerate(layers):
-        y, mask = ws.outputs[layer], ws.masks[layer]
+        y, mask = ws.outputs[layer], (*ws.masks, None)[layer]
         calls[f"forward {layer}"] = partial(kernels.affine, y, mask, below, w, b)
         below = y
     calls["loss"] = partial(
         kernels.softmax_xent, ws.gradients[-1], ws.losses, ws.hits, ws.outputs[-1], labels,
-        ws.scratch, scale=1 / batch,
+        None, ws.scratch, scale=1 / batch, smoothing=0.0,
     )  # fmt: skip
     for layer in reversed(range(len(layers))):
         (dw, db), (w, _) = grads[layer], layers[layer]

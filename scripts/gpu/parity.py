@@ -16,6 +16,16 @@ from fastnn.training.run import Result, train
 ALLOWED = {"float32": 1e-3, "tf32": 3e-2}
 
 
+# A network that needs every kernel besides the plain one's. SGD, because Adam makes steps of full
+# size of the rounding that is all the gradient a bias before a batch norm has.
+EVERYTHING: dict[str, Any] = {
+    "hidden": [96, 96], "activation": ["gelu", "silu"], "norm": "batch", "dropout": 0.2,
+    "input_dropout": 0.1, "residual": True, "label_smoothing": 0.1, "class_weight": "balanced",
+    "clip_norm": 0.5, "clip_value": 0.1, "ema": 0.99, "optimizer": "sgd", "learning_rate": 0.1,
+}  # fmt: skip
+VARIED: dict[str, Any] = {"shift": 2, "flip": True, "cutout": 4}
+
+
 def parity(backend: Backend, data: Dataset, *, epochs: int = 3) -> dict[str, Any]:
     """Loss curves against the CPU's; runs that must agree to the bit."""
     base = TrainConfig(epochs=epochs, batch_size=128, device=str(backend), schedule="cosine")
@@ -53,7 +63,40 @@ def parity(backend: Backend, data: Dataset, *, epochs: int = 3) -> dict[str, Any
                     "ok": same,
                 }
             )
+    rows += _with_everything(backend, data, epochs)
     return {"rows": rows, "ok": all(row["ok"] for row in rows)}
+
+
+def _with_everything(backend: Backend, data: Dataset, epochs: int) -> list[dict[str, Any]]:
+    """Rows of the same kind for networks with a norm of each sort and all else."""
+    rows = []
+    for norm in ("layer", "batch"):
+        more = EVERYTHING | (VARIED if len(data.shape) > 1 else {}) | {"norm": norm}
+        base = TrainConfig(epochs=epochs).updated(more, "parity")
+        cpu = base.updated({"device": "cpu", "kernels": "reference"}, "parity")
+        expected, found = train(cpu, data=data), []
+        for kernels in ("fused", "captured"):
+            config = base.updated({"device": str(backend), "kernels": kernels}, "parity")
+            found.append(train(config, data=data))
+            apart = _apart(found[-1], expected)
+            rows.append(
+                {
+                    "what": f"{kernels}, everything and {norm} norm, losses against the CPU's",
+                    "apart": apart,
+                    "allowed": ALLOWED["float32"],
+                    "ok": apart <= ALLOWED["float32"] and found[-1].kernels == kernels,
+                }
+            )
+        difference = float(np.abs(_vector(found[0]) - _vector(found[1])).max())
+        rows.append(
+            {
+                "what": f"captured against fused, everything and {norm} norm, bits",
+                "apart": difference,
+                "allowed": 0.0,
+                "ok": np.array_equal(_vector(found[0]), _vector(found[1])),
+            }
+        )
+    return rows
 
 
 def _apart(found: Result, expected: Result) -> float:

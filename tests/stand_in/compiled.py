@@ -16,7 +16,7 @@ import pytest
 
 CTYPES = {
     "float32": "float", "float64": "double", "int64": "long long", "int32": "int",
-    "uint8": "unsigned char", "bool": "bool",
+    "uint8": "unsigned char", "uint64": "unsigned long long", "bool": "bool",
 }  # fmt: skip
 _FOLDER = tempfile.TemporaryDirectory(prefix="fastnn-host-cuda-")
 
@@ -116,6 +116,17 @@ def run_elementwise(kernel, *arguments) -> None:
     function(ctypes.c_longlong(sizes.pop()), pointers)
 
 
+def refuse_copies(name: str, inputs, outputs) -> None:
+    """CuPy copies an input that shares memory with an output, unless both are the same object.
+
+    That allocates, and a captured graph would go on reading the copy.
+    """
+    for given in inputs:
+        for written in outputs:
+            if isinstance(given, np.ndarray) and given is not written:
+                assert not np.may_share_memory(given, written), f"{name}: an input would be copied"
+
+
 @cache
 def kernel_parameters(source: str) -> dict[str, list[str]]:
     """The types of each `extern "C" __global__` function's parameters."""
@@ -151,6 +162,9 @@ def run_rows(source: str, options: tuple[str, ...], name: str, blocks: int, thre
             assert value.flags.c_contiguous
             assert wanted == CTYPES[value.dtype.name] + "*", f"{name}: {value.dtype} for {kind}"
             boxes.append(np.array([value.ctypes.data], np.uint64))
+        elif wanted.endswith("*"):
+            assert isinstance(value, np.uint64) and value == 0, f"{name}: {value!r} for {kind}"
+            boxes.append(np.array([value]))
         else:  # a launch passes scalars as they are: the host must give them the right type
             assert wanted == CTYPES[value.dtype.name], f"{name}: {value.dtype} for {kind}"
             boxes.append(np.array([value]))

@@ -1,8 +1,9 @@
 """A stand-in for the parts of CuPy that fastnn uses, on host memory, refusing what CuPy refuses.
 
 Kernels are compiled with g++ from the very sources that a GPU gets. While a stream is capturing,
-launches are noted instead of run, and what CuPy or a capture does not allow raises: products,
-transfers, and (stricter than CuPy) every allocation and every operation that is not a kernel.
+launches are noted instead of run (an operation with `out` is one), and what CuPy or a capture does
+not allow raises: products, transfers, and (stricter than CuPy) every allocation and every other
+operation.
 A graph holds addresses only, as a real one: memory that was let go is found out at the replay.
 """
 
@@ -48,6 +49,8 @@ class ndarray(np.ndarray):  # noqa: N801 - its name
     __index__, item, tolist = map(_looked_at, ("__index__", "item", "tolist"))
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if GPU.running.current.recording is not None and "out" in options and method == "__call__":
+            return GPU.running.noted(ufunc, inputs, *options["out"])
         GPU.running.plain_operation(ufunc.__name__)
         for x in inputs:
             if isinstance(x, np.ndarray) and not isinstance(x, ndarray) and x.ndim:
@@ -297,10 +300,13 @@ class GPU(ModuleType):
         np.take(*arrays, axis=axis, out=out.view(np.ndarray))
 
     def ElementwiseKernel(self, inputs, outputs, body, name, no_return=False):
-        kernel = Elementwise(inputs, outputs, body, name)
-        return lambda *arguments: self._call(
-            name, arguments, lambda *now: compiled.run_elementwise(kernel, *now)
-        )
+        kernel, given = Elementwise(inputs, outputs, body, name), len(compiled.parameters(inputs))
+
+        def launch(*arguments):
+            compiled.refuse_copies(name, arguments[:given], arguments[given:])
+            self._call(name, arguments, lambda *now: compiled.run_elementwise(kernel, *now))
+
+        return launch
 
     def RawKernel(self, code, name):
         return lambda grid, block, arguments: self._call(name, arguments, lambda *now: None)
@@ -320,6 +326,14 @@ class GPU(ModuleType):
             return launch
 
         return SimpleNamespace(get_function=get_function)
+
+    def noted(self, ufunc, inputs, out):
+        """An operation that writes in place, as part of a capture."""
+        compiled.refuse_copies(ufunc.__name__, inputs, [out])
+        self._call(
+            ufunc.__name__, (*inputs, out), lambda *now: ufunc(*now[:-1], out=now[-1])
+        )  # fmt: skip
+        return out
 
     def _call(self, name, arguments, run):
         """Launch now or note for later, arrays by address."""
