@@ -236,17 +236,21 @@ GRADIENTS = [[0.3, -2.0, 0.0], [-0.4, -1.0, 1e-3], [0.0, 5.0, -1e-3], [0.2, 0.1,
 
 @pytest.mark.parametrize("decay", [0.0, 0.2])
 def test_lion_is_its_published_program(backend, decay):
-    """Program 1 of arXiv:2302.06675, decay on the two matrix elements only."""
+    """Program 1 of arXiv:2302.06675, decay on the two matrix elements only.
+
+    So many steps, for momentum to decide against some gradients and not against others.
+    """
     beta1, beta2, lr = 0.9, 0.99, 0.05
-    found = trajectory(backend, partial(Lion, weight_decay=decay), START, GRADIENTS, lr)
+    gradients = GRADIENTS + np.random.default_rng(0).normal(0.1, 1, (50, 3)).tolist()
+    found = trajectory(backend, partial(Lion, weight_decay=decay), START, gradients, lr)
     for k, share in enumerate((decay, decay, 0.0)):
         p, m = START[k], 0.0
-        for step, gradient in enumerate(GRADIENTS):
+        for step, gradient in enumerate(gradients):
             blend = beta1 * m + (1 - beta1) * gradient[k]
             sign = (blend > 0) - (blend < 0)
             p = p - lr * (sign + share * p)
             m = beta2 * m + (1 - beta2) * gradient[k]
-            assert found[step][k] == pytest.approx(p, rel=1e-14, abs=1e-15)
+            assert found[step][k] == pytest.approx(p, rel=1e-13, abs=1e-14)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.2])
