@@ -88,6 +88,37 @@ def test_gradients_where_blocks_differ(backend):
     assert check_gradients(model, x, np.arange(6) % 3, step=1e-5).worst < LIMIT
 
 
+def trained_once(backend, norm, dtype, rows, workspace_rows=None):
+    """Losses and gradients of a network with everything in it, on the host."""
+    rng = np.random.default_rng(2)
+    model = MLP(
+        (20, 16, 16, 5), backend, rng=rng, blocks=[Block("gelu", norm, 0.2, True)] * 2,
+        input_dropout=0.1, objective=Objective(smoothing=0.1), dtype=dtype,
+    )  # fmt: skip
+    x, labels = backend.asarray(rng.normal(size=(rows, 20)), dtype), np.arange(rows) % 5
+    ws = model.workspace(workspace_rows or rows).head(rows)
+    weights = backend.asarray(rng.uniform(0, 2, rows), dtype)
+    noise = noise_of(backend, 5)
+    losses = model.loss_and_grad(x, backend.asarray(labels), ws, weights=weights, noise=noise)
+    assert losses.dtype == dtype
+    return backend.to_host(losses).copy(), backend.to_host(model.grads.vector).copy()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_float32_gradients_agree_with_float64(backend, norm):
+    found = [trained_once(backend, norm, dtype, 32)[1] for dtype in (np.float32, np.float64)]
+    error = np.abs(found[0] - found[1]).max() / np.abs(found[1]).max()
+    assert 0 < error < 64 * np.finfo(np.float32).eps
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("rows", [1, 7])
+def test_a_smaller_last_batch_uses_the_same_buffers(backend, norm, rows):
+    own, shared = (trained_once(backend, norm, np.float64, rows, size) for size in (None, 32))
+    assert np.array_equal(own[0], shared[0])
+    assert np.array_equal(own[1], shared[1])
+
+
 def test_gradient_check_leaves_running_statistics_alone(backend):
     model, rng = float64_model(backend, (3, 4, 2), Block("tanh", "batch"))
     before = backend.to_host(model.params.vector).copy()
