@@ -35,7 +35,8 @@ def check_gradients(
 ) -> GradientCheck:
     """Compare `model.loss_and_grad` with (L(p + step) - L(p - step)) / (2 * step), each p in turn.
 
-    L is the mean training loss: dropout keeps one mask, batch norm uses the batch's statistics.
+    L is the mean training loss: dropout keeps one mask, batch norm uses the batch's statistics. Its
+    running ones are no parameters, and are afterwards what they were.
 
     The model must be float64 (differences of float32 losses are mostly rounding) and should have
     random biases: at zero biases a row that is dead in one layer sits exactly on the next layer's
@@ -46,13 +47,13 @@ def check_gradients(
         raise ConfigError(f"dtype: check_gradients needs a float64 model, not {model.dtype}")
     x, labels = model.backend.asarray(x), model.backend.asarray(labels)
     share = None if weights is None else model.backend.asarray(weights, model.dtype)
-    ws = model.workspace(len(labels))
+    ws, before = model.workspace(len(labels)), model.params.vector.copy()
     model.loss_and_grad(x, labels, ws, weights=share)
     analytic = model.backend.to_host(model.grads.vector)
     vector = model.params.vector
     floor = 1e-3 * float(np.abs(analytic).max())
     errors = {}
-    for slot in model.params.layout.slots:
+    for slot in model.trained:
         numeric = np.empty(slot.stop - slot.start)
         for k in range(slot.start, slot.stop):
             kept = float(vector[k])
@@ -65,4 +66,5 @@ def check_gradients(
         found = analytic[slot.start : slot.stop]
         scale = max(float(np.abs(numeric).max()), float(np.abs(found).max()), floor, 1e-8)
         errors[slot.name] = float(np.abs(found - numeric).max()) / scale
+    vector[...] = before
     return GradientCheck(errors)

@@ -1,4 +1,4 @@
-"""How weights start: the deviation that keeps a signal's size from layer to layer, and its shape."""
+"""How weights start: the deviation that keeps a signal's size from layer to layer; its shape."""
 
 from __future__ import annotations
 

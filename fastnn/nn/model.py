@@ -15,7 +15,7 @@ from fastnn.kernels import STREAM_INPUTS, Kernels, XentScratch, kernels_for
 from fastnn.nn.blocks import Block, Buffers, layers_of
 from fastnn.nn.initial import initial_weights
 from fastnn.nn.objective import Objective
-from fastnn.nn.params import Flat, Layout
+from fastnn.nn.params import Flat, Layout, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,10 @@ class MLP:
 
     `sizes` are the widths from the inputs to the outputs, (784, 512, 256, 10) say. Weights are
     (I, O) and rows are examples, so y = x @ w + b needs no transpose. `blocks` has one for each
-    hidden layer; without it all are plain, affine and ReLU. Weights start as `init` says, by default
-    He's normal draw where there is a ReLU (nn/initial.py), biases at zero; the output layer starts
-    as the hidden layer before it does. Weights are drawn on the host, so a CPU and a GPU run with
-    one `rng` start alike.
+    hidden layer; without it all are plain, affine and ReLU. Weights start as `init` says, by
+    default He's normal draw where there is a ReLU (nn/initial.py), biases at zero; the output layer
+    starts as the hidden layer before it does. Weights are drawn on the host, so a CPU and a GPU run
+    with one `rng` start alike.
     """
 
     def __init__(
@@ -118,10 +118,14 @@ class MLP:
         ]
 
     @property
+    def trained(self) -> list[Slot]:
+        """Where the parameters lie that training changes: not those of running statistics."""
+        return [slot for slot in self.params.layout.slots if ".running_" not in slot.name]
+
+    @property
     def parameters(self) -> int:
-        """How many numbers training changes: running statistics are not among them."""
-        running = [slot for slot in self.params.layout.slots if ".running_" in slot.name]
-        return self.params.count - sum(slot.stop - slot.start for slot in running)
+        """How many numbers training changes."""
+        return sum(slot.stop - slot.start for slot in self.trained)
 
     def workspace(self, batch: int) -> Workspace:
         """Buffers for batches of up to `batch` rows."""

@@ -77,7 +77,8 @@ class Optimizer:
 
     def rates(self, learning_rates: Sequence[float]) -> NDArray[np.float64]:
         """A row for each of the coming steps, on the host: the rule's, and the averaging rate."""
-        rows = np.array(self.columns(learning_rates), np.float64).reshape(len(learning_rates), -1)
+        width = len(self.columns([1.0])[0])  # asked for: there may be no steps to come
+        rows = np.array(self.columns(learning_rates), np.float64).reshape(-1, width)
         if not self.average:
             return rows
         steps = np.arange(self.steps + 1, self.steps + 1 + len(learning_rates))
