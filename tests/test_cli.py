@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from tests.idx_files import write_idx
 QUICK = ("--epochs", "2", "--hidden", "16", "--batch-size", "32", "--device", "cpu")
 
 
-def invoke(*arguments: object, code: int = 0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+def invoke(*arguments: object, code: int = 0, env: dict[str, str] | None = None):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env=env)
     assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
     assert "Traceback" not in result.stderr
     return result
@@ -123,6 +124,12 @@ def test_device_can_come_from_the_environment(blob_file, tmp_path, monkeypatch):
         (["--dataset", "fashion-minst"], 3, "fashion-mnist"),
         (["--dataset", "mnist"], 3, "FASTNN_OFFLINE"),
         (["--dataset", "absent.csv"], 3, "absent.csv"),
+        (["--max-time", "5 minutes"], 2, "max_time: '5 minutes' must be a time such as 90, 60s"),
+        (["--max-time", "-5"], 2, "max_time: '-5'"),
+        (["--class-weight", "coat"], 2, "class_weight: 'coat' must be balanced, or NAME=WEIGHT"),
+        (["--loss", "mse", "--label-smoothing", "0.1"], 2, "label_smoothing: belongs to"),
+        (["--dropout", "1"], 2, "dropout: 1.0 must be at least 0 and below 1"),
+        (["--activation", "relu,swish"], 2, "activation: 'swish' must be one of relu"),
         (["--resume", "absent"], 3, "absent"),
         (["--resume", "absent", "--lr", "1"], 2, "learning_rate"),
     ],
@@ -315,6 +322,86 @@ def test_data_show_draws_images_with_captions(monkeypatch):
 def test_data_show_refuses_tables(tmp_path):
     (tmp_path / "t.csv").write_text("label,a,b\n0,1,2.5\n1,3,4\n")
     assert "expected pictures" in invoke("data", "show", tmp_path / "t.csv", code=3).stderr
+
+
+def options_of(verb: str) -> set[str]:
+    from typer.main import get_command
+
+    command = get_command(app).commands[verb]
+    return {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+
+
+def test_every_setting_is_an_option_of_train():
+    expected = {"--" + item.name.replace("_", "-") for item in fields(TrainConfig)}
+    assert expected <= options_of("train")
+    assert {"--lr", "--no-residual", "--no-flip", "--no-flip-test", "--no-nesterov"} <= options_of(
+        "train"
+    )
+
+
+def test_every_option_reaches_its_setting(blob_file, tmp_path):
+    """Each with a value that is not its default, so that none can be lost or swapped."""
+    text = """
+        --limit-train 200 --val 0.25 --scaling standard --hidden 8,8 --activation tanh,gelu
+        --norm layer --dropout 0.125 --input-dropout 0.0625 --residual --init glorot-uniform
+        --label-smoothing 0.1 --class-weight 0=2,2=0.5 --epochs 2 --batch-size 50 --optimizer sgd
+        --lr 0.01 --momentum 0.5 --nesterov --beta1 0.8 --beta2 0.7 --eps 1e-6 --weight-decay 0.001
+        --clip-norm 3 --clip-value 2 --ema 0.9 --schedule step --warmup 1 --schedule-every 2
+        --schedule-factor 0.5 --patience 7 --max-time 1.5m --target-accuracy 0.01 --seed 3
+        --device cpu --threads 1 --kernels reference --save-every 2
+    """
+    arguments = text.split()
+    done = invoke("train", "--dataset", blob_file, "--out", tmp_path / "r", *arguments, "--json")
+    saved = json.loads(Path(events(done.stdout)[-1]["run"], "config.json").read_text())
+    assert saved | {
+        "limit_train": 200, "val": 0.25, "scaling": "standard", "hidden": [8, 8],
+        "activation": ["tanh", "gelu"], "norm": "layer", "dropout": 0.125, "input_dropout": 0.0625,
+        "residual": True, "init": "glorot-uniform", "label_smoothing": 0.1,
+        "class_weight": {"0": 2.0, "2": 0.5}, "epochs": 2, "batch_size": 50, "optimizer": "sgd",
+        "learning_rate": 0.01, "momentum": 0.5, "nesterov": True, "beta1": 0.8, "beta2": 0.7,
+        "eps": 1e-6, "weight_decay": 0.001, "clip_norm": 3, "clip_value": 2, "ema": 0.9,
+        "schedule": "step", "warmup": 1, "schedule_every": 2, "schedule_factor": 0.5, "patience": 7,
+        "max_time": 90, "target_accuracy": 0.01, "seed": 3, "device": "cpu", "threads": 1,
+        "kernels": "reference", "save_every": 2,
+    } == saved  # fmt: skip
+    assert {name for name, value in TrainConfig().to_dict().items() if saved[name] == value} == {
+        "data_dir", "test_data", "label", "shift", "flip", "cutout", "flip_test", "loss",
+        "huber_delta", "precision",
+    }  # fmt: skip
+
+
+def test_pictures_are_varied_and_switches_can_be_taken_back(tmp_path):
+    settings = tmp_path / "flipped.toml"
+    settings.write_text("flip = true\nflip_test = true\n")
+    done = invoke(
+        "train", "--dataset", "garments", "--limit-train", "200", "--epochs", "1", "--hidden", "8",
+        "--config", settings, "--no-flip", "--shift", "2", "--cutout", "5", "--out", tmp_path / "r",
+        "--json",
+    )  # fmt: skip
+    saved = TrainConfig.from_file(Path(events(done.stdout)[-1]["run"], "config.json"))
+    assert (saved.flip, saved.flip_test, saved.shift, saved.cutout) == (False, True, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("60s", 60), ("5m", 300), (" 1.5 h ", 5400), (".5", 0.5)]
+)
+def test_times_can_be_given_in_units(text, seconds):
+    from fastnn.cli import options
+
+    assert options.seconds(text) == seconds
+
+
+def test_the_help_fits_a_narrow_terminal_and_has_titles():
+    text = invoke("train", "--help", env={"COLUMNS": "80"}).stdout
+    assert max(map(len, text.splitlines())) <= 80
+    titles = re.findall(r"^(\w.*):$", text, re.M)
+    assert titles == [
+        "Data", "Network", "Loss", "Training", "Optimizer", "Learning rate over time",
+        "When to end", "Machine", "Command",
+    ]  # fmt: skip
+    network = text.split("Network:")[1].split("Loss:")[0]
+    assert "--dropout" in network
+    assert "--resume" in text.split("Command:")[1]
 
 
 def test_help_and_version():

@@ -12,6 +12,7 @@ import typer
 
 from fastnn import __version__
 from fastnn.cli import bench, data, doctor, evaluate, info, output, predict, train
+from fastnn.cli.options import Sectioned
 
 app = typer.Typer(
     name="fastnn",
@@ -23,7 +24,7 @@ app = typer.Typer(
     "3 data or checkpoint, 4 device, 5 diverged, 6 slower than bench --fail-if allows or losses "
     "that disagree, 130 and 143 interrupted after saving, 141 nobody reads the output.",
 )
-app.command("train")(train.train)
+app.command("train", cls=Sectioned)(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastnn.cli import output
-from fastnn.cli.options import Json, layered, setting, widths
+from fastnn.cli.options import ConfigFile, Json, Recipe, layered, with_settings
 from fastnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,48 +22,11 @@ if TYPE_CHECKING:
 _RESUMABLE = {"epochs", "device", "threads", "kernels", "precision"}
 
 
+@with_settings()
 def train(
-    dataset: Annotated[str | None, setting("dataset", "--dataset", metavar="NAME_OR_PATH")] = None,
-    data_dir: Annotated[str | None, setting("data_dir", "--data-dir", metavar="DIR")] = None,
-    test_data: Annotated[str | None, setting("test_data", "--test-data", metavar="FILE")] = None,
-    label: Annotated[str | None, setting("label", "--label", metavar="COLUMN")] = None,
-    limit_train: Annotated[int | None, setting("limit_train", "--limit-train")] = None,
-    val: Annotated[float | None, setting("val", "--val")] = None,
-    scaling: Annotated[str | None, setting("scaling", "--scaling")] = None,
-    hidden: Annotated[str | None, setting("hidden", "--hidden", metavar="WIDTHS")] = None,
-    epochs: Annotated[int | None, setting("epochs", "--epochs")] = None,
-    batch_size: Annotated[int | None, setting("batch_size", "--batch-size")] = None,
-    optimizer: Annotated[str | None, setting("optimizer", "--optimizer")] = None,
-    learning_rate: Annotated[
-        float | None, setting("learning_rate", "--lr", "--learning-rate")
-    ] = None,
-    momentum: Annotated[float | None, setting("momentum", "--momentum")] = None,
-    nesterov: Annotated[bool | None, setting("nesterov", "--nesterov/--no-nesterov")] = None,
-    beta1: Annotated[float | None, setting("beta1", "--beta1")] = None,
-    beta2: Annotated[float | None, setting("beta2", "--beta2")] = None,
-    eps: Annotated[float | None, setting("eps", "--eps")] = None,
-    weight_decay: Annotated[float | None, setting("weight_decay", "--weight-decay")] = None,
-    schedule: Annotated[str | None, setting("schedule", "--schedule")] = None,
-    warmup: Annotated[int | None, setting("warmup", "--warmup")] = None,
-    schedule_every: Annotated[int | None, setting("schedule_every", "--schedule-every")] = None,
-    schedule_factor: Annotated[
-        float | None, setting("schedule_factor", "--schedule-factor")
-    ] = None,
-    patience: Annotated[int | None, setting("patience", "--patience")] = None,
-    seed: Annotated[int | None, setting("seed", "--seed")] = None,
-    device: Annotated[str | None, setting("device", "--device", envvar="FASTNN_DEVICE")] = None,
-    threads: Annotated[int | None, setting("threads", "--threads")] = None,
-    kernels: Annotated[str | None, setting("kernels", "--kernels")] = None,
-    precision: Annotated[str | None, setting("precision", "--precision")] = None,
-    save_every: Annotated[int | None, setting("save_every", "--save-every")] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option("--recipe", metavar="NAME_OR_FILE", help="settings with published figures"),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="settings as .toml or a run's config.json"),
-    ] = None,
+    given: Mapping[str, Any],
+    recipe: Recipe = None,
+    config: ConfigFile = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="where run folders go [default: runs]"),
@@ -87,12 +50,7 @@ def train(
 
     Settings count in this order: options, FASTNN_DEVICE, --config, --recipe, defaults.
     """
-    given = {key: value for key, value in locals().items() if value is not None}
-    for other in ("recipe", "config", "out", "name", "resume", "json", "quiet"):
-        given.pop(other, None)
     with output.exit_codes(as_json=json):
-        if hidden is not None:
-            given["hidden"] = widths(hidden)
         if resume is None:
             settings = layered(recipe, config, given)
             result = _start(settings, out or Path("runs"), name, json, quiet)
