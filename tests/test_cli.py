@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -158,6 +159,33 @@ def test_divergence_has_its_own_code_and_keeps_the_run(blob_file, tmp_path):
     )
     assert "learning rate 1e+30" in result.stderr
     assert len(list(tmp_path.glob("*-blobs/last.safetensors"))) == 1
+
+
+def test_a_missed_target_is_told_after_everything_was_kept(blob_file, tmp_path):
+    arguments = ("--dataset", blob_file, "--out", tmp_path / "r", *QUICK, "--target-accuracy", "1")
+    missed = invoke("train", *arguments, "--lr", "1e-9", "--json", code=6)
+    *_, done, error = events(missed.stdout)
+    assert (done["event"], error["event"], error["code"]) == ("done", "error", 6)
+    assert "100.00 % was asked for" in error["message"]
+    assert done["run"] in error["message"]
+    assert {"result.json", "best.safetensors"} <= {
+        path.name for path in Path(done["run"]).iterdir()
+    }
+    again = invoke("train", "--resume", done["run"], code=6)
+    assert "target_accuracy" in again.stderr
+    assert "test" in again.stdout
+    reached = invoke("train", *arguments, "--lr", "0.02", "--epochs", "50")
+    assert "validation accuracy 100 % reached" in reached.stderr
+    assert reached.stderr.count("\nepoch") < 50
+
+
+def test_a_time_limit_is_taken_from_the_command_line(blob_file, tmp_path):
+    arguments = ("--dataset", blob_file, "--out", tmp_path / "r", *QUICK, "--json")
+    done = invoke("train", *arguments, "--epochs", "100000", "--max-time", "0.2s")
+    assert events(done.stdout)[-1]["epochs"] < 100000
+    assert "0.2 seconds are over" in done.stderr
+    again = invoke("train", "--resume", events(done.stdout)[-1]["run"], "--max-time", "0.4s")
+    assert "0.4 seconds are over" in again.stderr
 
 
 def test_unknown_verb_suggests_and_returns_2():
@@ -449,10 +477,14 @@ def test_the_time_left_follows_the_pace_of_this_process(monkeypatch, blob_data):
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     bar = progress.Progress(blob_data, progress.stderr_console())
     bar._first_epoch = 4.0  # resumed there
-    trainer = SimpleNamespace(epoch=4, position=0, steps_per_epoch=10, epochs=10)
+    trainer = SimpleNamespace(
+        epoch=4, position=0, steps_per_epoch=10, epochs=10, time_left=math.inf
+    )
     assert bar._remaining(trainer) == "-:--"
     now[0], trainer.epoch, trainer.position = 130.0, 5, 5  # one and a half epochs in 30 s
     assert bar._remaining(trainer) == "1:30"  # four and a half to go
+    trainer.time_left = 45.0
+    assert bar._remaining(trainer) == "0:45"
 
 
 def test_figures_that_are_not_finite_become_null(capsys):

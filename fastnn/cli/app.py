@@ -21,8 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 unexpected or output not writable, 2 usage or settings, "
-    "3 data or checkpoint, 4 device, 5 diverged, 6 slower than bench --fail-if allows or losses "
-    "that disagree, 130 and 143 interrupted after saving, 141 nobody reads the output.",
+    "3 data or checkpoint, 4 device, 5 diverged, 6 slower than bench --fail-if allows, losses that "
+    "disagree or a --target-accuracy that was missed, 130 and 143 interrupted after saving, 141 "
+    "nobody reads the output.",
 )
 app.command("train", cls=Sectioned)(train.train)
 app.command("evaluate")(evaluate.evaluate)

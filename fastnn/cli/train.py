@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastnn.cli import output
-from fastnn.cli.options import ConfigFile, Json, Recipe, layered, with_settings
-from fastnn.errors import ConfigError
+from fastnn.cli.options import ConfigFile, Json, Recipe, as_settings, layered, with_settings
+from fastnn.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
     from fastnn.data.examples import Dataset
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastnn.training.run import Result
 
 # What may change in the middle of a run.
-_RESUMABLE = {"epochs", "device", "threads", "kernels", "precision"}
+_RESUMABLE = {"epochs", "max_time", "device", "threads", "kernels", "precision"}
 
 
 @with_settings()
@@ -39,8 +39,8 @@ def train(
         typer.Option(
             "--resume",
             metavar="RUN",
-            help="go on with this run; only --epochs (which also stretches a schedule), --device, "
-            "--threads, --kernels and --precision may change",
+            help="go on with this run; only --epochs and --max-time (which also stretch a "
+            "schedule), --device, --threads, --kernels and --precision may change",
         ),
     ] = None,
     json: Json = False,
@@ -54,6 +54,7 @@ def train(
         if resume is None:
             settings = layered(recipe, config, given)
             result = _start(settings, out or Path("runs"), name, json, quiet)
+            target = settings.target_accuracy
         else:
             clash = {"recipe": recipe, "config": config, "out": out, "name": name}
             taken = [key for key, value in clash.items() if value is not None]
@@ -63,11 +64,12 @@ def train(
                     f"--resume takes its settings from the run: {', '.join(taken)} cannot be "
                     f"changed, only {', '.join(sorted(_RESUMABLE))}"
                 )
-            result = _resume(resume, given, json, quiet)
+            result, target = _resume(resume, as_settings(given), json, quiet)
         if json:
             output.emit("done", result.summary())
         else:
             _print_summary(result)
+        _check_target(target, result)
 
 
 def _start(config: TrainConfig, out: Path, name: str | None, as_json: bool, quiet: bool) -> Result:
@@ -84,7 +86,10 @@ def _start(config: TrainConfig, out: Path, name: str | None, as_json: bool, quie
     return run_train(config, data=data, out=out, name=name, callbacks=callbacks)
 
 
-def _resume(run: Path, changes: Mapping[str, Any], as_json: bool, quiet: bool) -> Result:
+def _resume(
+    run: Path, changes: Mapping[str, Any], as_json: bool, quiet: bool
+) -> tuple[Result, float]:
+    """The result, and the target accuracy that the run was started with."""
     from fastnn.training.run import load_run, resume
 
     saved = load_run(run)
@@ -93,7 +98,19 @@ def _resume(run: Path, changes: Mapping[str, Any], as_json: bool, quiet: bool) -
     result = resume(saved, data=data, callbacks=callbacks, **changes)
     if len(result.history) == saved.epochs_done:
         output.note("this run was finished already: these are its figures; --epochs N adds more")
-    return result
+    return result, saved.config.target_accuracy
+
+
+def _check_target(target: float, result: Result) -> None:
+    """CheckFailed where a target accuracy was asked for and never reached."""
+    if not target:
+        return
+    reached = max((report.valid_accuracy or 0.0 for report in result.history), default=0.0)
+    if reached < target:
+        raise CheckFailed(
+            f"target_accuracy: the best validation accuracy is {output.percent(reached)}, and "
+            f"{output.percent(target)} was asked for; the run is kept in {result.folder}"
+        )
 
 
 def _load(config: TrainConfig, quiet: bool) -> Dataset:
