@@ -271,10 +271,57 @@ def test_predict_refuses_other_widths(run, tmp_path):
 
 def test_info_shows_the_network(run):
     text = invoke("info", run).stdout
-    assert re.search(r"^ +0 +12 +16 +208  relu$", text, re.M)
-    assert re.search(r"^ +1 +16 +3 +51  softmax$", text, re.M)
+    assert re.search(r"^ +0  affine +12 +16 +208 +384$", text, re.M)
+    assert re.search(r"^ +0  relu +16 +16 +- +16$", text, re.M)
+    assert re.search(r"^ +1  affine +16 +3 +51 +96$", text, re.M)
+    assert re.search(r"^total +259 +511$", text, re.M)
+    assert "running" not in text
     (done,) = events(invoke("info", run, "--json").stdout)
     assert (done["sizes"], done["parameters"]) == ([12, 16, 3], 259)
+    assert [(part["layer"], part["name"]) for part in done["layers"]] == [
+        (0, "affine"), (0, "relu"), (1, "affine"), (1, "softmax"),
+    ]  # fmt: skip
+
+
+def test_info_counts_running_statistics_apart(blob_file, tmp_path):
+    arguments = ("--dataset", blob_file, "--out", tmp_path, *QUICK, "--kernels", "reference")
+    done = invoke("train", *arguments, "--norm", "batch", "--dropout", "0.5", "--json")
+    run = events(done.stdout)[-1]["run"]
+    text = invoke("info", run).stdout
+    assert re.search(r"^ +0  batch norm +16 +16 +32 +32 +128$", text, re.M)
+    assert max(map(len, text.split("classes")[0].splitlines()[2:])) <= 80
+    (values,) = events(invoke("info", run, "--json").stdout)
+    assert values["parameters"] == 259 + 32
+
+
+def test_info_knows_files_of_the_first_format(run):
+    """They say nothing of blocks, objective or mirror: all were plain."""
+    from fastnn.training import checkpoint
+
+    file = Path(run, "best.safetensors")
+    arrays, meta = checkpoint.load(file)
+    before = invoke("info", run).stdout
+    old = {k: v for k, v in meta["model"].items() if k not in ("blocks", "objective", "mirror")}
+    checkpoint.save(file, arrays, meta | {"model": old, "format": 1})
+    assert checkpoint.load(file)[1]["format"] == 1
+    assert invoke("info", run).stdout == before
+
+
+def test_a_dry_run_shows_everything_and_writes_nothing(blob_file, tmp_path):
+    home = tmp_path / "runs"
+    arguments = ("--dataset", blob_file, "--out", home, *QUICK, "--dry-run", "--norm", "layer")
+    text = invoke("train", *arguments).stdout
+    assert "270 examples to learn from, 30 to validate on, 300 to test" in text
+    assert re.search(r"^ +0  layer norm +16 +16 +32 +128$", text, re.M)
+    assert re.search(r"^steps +9 an epoch, 18 in all$", text, re.M)
+    assert re.search(r"^memory +\d+\.\d MiB$", text, re.M)
+    assert re.search(r"^norm +layer$", text, re.M)
+    (done,) = events(invoke("train", *arguments, "--json").stdout)
+    assert (done["event"], done["steps"], done["parameters"]) == ("done", 18, 259 + 32)
+    assert done["config"]["norm"] == "layer"
+    assert done["memory"]["data"] == 300 * (12 + 8)
+    assert not home.exists()
+    assert "--dry-run" in invoke("train", "--resume", "x", "--dry-run", code=2).stderr
 
 
 def test_doctor_checks_gradients_and_reports_the_gpu():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastnn.cli import output
+from fastnn.cli.network import print_parts, print_settings
 from fastnn.cli.options import ConfigFile, Json, Recipe, as_settings, layered, with_settings
 from fastnn.errors import CheckFailed, ConfigError
 
@@ -43,6 +44,10 @@ def train(
             "schedule), --device, --threads, --kernels and --precision may change",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="show network, steps and memory; train and write nothing"),
+    ] = False,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress on stderr")] = False,
 ) -> None:
@@ -51,6 +56,11 @@ def train(
     Settings count in this order: options, FASTNN_DEVICE, --config, --recipe, defaults.
     """
     with output.exit_codes(as_json=json):
+        if dry_run:
+            if resume is not None:
+                raise ConfigError("--dry-run is for a new run; `fastnn info RUN` shows an old one")
+            _show_plan(layered(recipe, config, given), json, quiet)
+            return
         if resume is None:
             settings = layered(recipe, config, given)
             result = _start(settings, out or Path("runs"), name, json, quiet)
@@ -70,6 +80,39 @@ def train(
         else:
             _print_summary(result)
         _check_target(target, result)
+
+
+def _show_plan(config: TrainConfig, as_json: bool, quiet: bool) -> None:
+    """What training would do, on stdout."""
+    from fastnn.backend import get_backend
+    from fastnn.training.plan import plan
+
+    backend = get_backend(config.device, threads=config.threads)
+    found = plan(config, _load(config, quiet), backend)
+    if as_json:
+        output.emit("done", found.summary() | {"config": config.to_dict()})
+        return
+    parts = [
+        f"{count:,} {use}"
+        for count, use in (
+            (found.learn, "examples to learn from"),
+            (found.valid, "to validate on"),
+            (found.test, "to test"),
+        )
+        if count
+    ]
+    print(f"{found.dataset} on {backend} ({backend.reason}): {', '.join(parts)}\n")
+    print_parts(found.parts)
+    print(f"\n{'memory':16} {sum(found.memory.values()) / 2**20:10,.1f} MiB")
+    for use, size in found.memory.items():
+        if size:
+            print(f"  {use:14} {size / 2**20:10,.1f}")
+    print(f"\nsteps            {found.steps_per_epoch:,} an epoch, {found.steps:,} in all")
+    print(
+        f"a step           {found.batch_size:,} examples, {found.step_flops / 1e9:,.3g} GFLOPs "
+        "forward and backward\n"
+    )
+    print_settings(config.to_dict())
 
 
 def _start(config: TrainConfig, out: Path, name: str | None, as_json: bool, quiet: bool) -> Result:

@@ -91,7 +91,8 @@ class MLP:
         self.backend = backend
         self.kernels = kernels_for(backend) if kernels is None else kernels
         self.dtype = np.dtype(dtype)
-        self.params = Flat(Layout.of(self._shapes()), backend, self.dtype)
+        shapes = parameter_shapes(self.sizes, self.blocks)
+        self.params = Flat(Layout.of(shapes), backend, self.dtype)
         self.grads = self.params.twin()
         activations = [block.activation for block in self.blocks]
         activations.append(activations[-1] if activations else "relu")
@@ -264,16 +265,6 @@ class MLP:
                 scale=scale,
             )  # fmt: skip
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every parameter's shape by name."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for number, (fan_in, fan_out) in enumerate(pairwise(self.sizes)):
-            own = {"weight": (fan_in, fan_out), "bias": (fan_out,)}
-            if number < len(self.blocks):
-                own |= self.blocks[number].extra_shapes(fan_out)
-            shapes |= {f"layers.{number}.{name}": shape for name, shape in own.items()}
-        return shapes
-
     def _check(self) -> None:
         if len(self.blocks) != len(self.sizes) - 2:
             raise ConfigError(
@@ -291,3 +282,14 @@ class MLP:
         if not 0 <= self.input_dropout < 1:
             raise ConfigError(f"input_dropout: {self.input_dropout!r} must be at least 0, below 1")
         self.objective.check()
+
+
+def parameter_shapes(sizes: Sequence[int], blocks: Sequence[Block]) -> dict[str, tuple[int, ...]]:
+    """Every parameter's shape by name, and those of running statistics."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for number, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        own: dict[str, tuple[int, ...]] = {"weight": (fan_in, fan_out), "bias": (fan_out,)}
+        if number < len(blocks):
+            own |= blocks[number].extra_shapes(fan_out)
+        shapes |= {f"layers.{number}.{name}": shape for name, shape in own.items()}
+    return shapes
