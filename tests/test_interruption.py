@@ -76,7 +76,11 @@ def blob_file(tmp_path) -> Path:
     """The usual blobs, as pictures of 3 x 4 pixels."""
     data = blobs()
     path = tmp_path / "blobs.npz"
-    np.savez(path, x=data.train.inputs.reshape(-1, 3, 4), y=data.train.labels)
+    np.savez(
+        path,
+        x_train=data.train.inputs.reshape(-1, 3, 4), y_train=data.train.labels,
+        x_test=data.test.inputs.reshape(-1, 3, 4), y_test=data.test.labels,
+    )  # fmt: skip
     return path
 
 

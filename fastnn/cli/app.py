@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from fastnn import __version__
-from fastnn.cli import bench, data, doctor, evaluate, info, output, predict, train
+from fastnn.cli import bench, data, doctor, evaluate, info, lr_find, output, predict, train
 from fastnn.cli.options import Sectioned
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
     "nobody reads the output.",
 )
 app.command("train", cls=Sectioned)(train.train)
+app.command("lr-find", cls=Sectioned)(lr_find.lr_find)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")

@@ -92,14 +92,14 @@ class Sectioned(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write one list of options a title."""
-        title = "Data"
+        title, titles = "", {}
+        for name in _FIELDS:
+            title = titles[name] = _SECTIONS.get(name, title)
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            title = _SECTIONS.get(str(parameter.name), title)
-            if parameter.name not in _FIELDS:
-                title = "Command"
             record = parameter.get_help_record(ctx)
             if record is not None:
+                title = titles.get(str(parameter.name), "Command")
                 sections.setdefault(title, []).append(record)
         for title, records in sections.items():
             with formatter.section(title):
