@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from fastnn.training.classifier import Classifier as Classifier
     from fastnn.training.config import TrainConfig as TrainConfig
     from fastnn.training.config import load_recipe as load_recipe
+    from fastnn.training.lr_find import RangeTest as RangeTest
+    from fastnn.training.lr_find import lr_find as lr_find
     from fastnn.training.run import Result as Result
     from fastnn.training.run import resume as resume
     from fastnn.training.run import train as train
@@ -65,6 +67,7 @@ _HOMES = {
     "training.callbacks": ("Callback", "EpochReport"),
     "training.classifier": ("Classifier",),
     "training.config": ("TrainConfig", "load_recipe"),
+    "training.lr_find": ("RangeTest", "lr_find"),
     "training.run": ("Result", "resume", "train"),
     "training.scoring": ("Score",),
     "training.trainer": ("Trainer",),

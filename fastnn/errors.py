@@ -6,7 +6,7 @@ FastNNError
 ├── CheckpointError    a saved run: not ours, newer format, shape mismatch
 ├── DeviceError        --device cuda: CuPy missing or broken, no driver, no such device
 ├── TrainingDiverged   a loss stopped being finite
-├── CheckFailed        a benchmark's check: slower than allowed, or losses that disagree
+├── CheckFailed        a check of figures: a benchmark's, or a target accuracy that was missed
 ├── OutputError        a result could not be written
 └── Interrupted        SIGINT or SIGTERM, after the state was saved
 
@@ -68,7 +68,7 @@ class TrainingDiverged(FastNNError, FloatingPointError):
 
 
 class CheckFailed(FastNNError):
-    """Everything was measured, but a check of the figures failed: a regression, say."""
+    """Everything was measured and kept, but a check of the figures failed: a regression, say."""
 
     exit_code = 6
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +24,8 @@ from tests.idx_files import write_idx
 QUICK = ("--epochs", "2", "--hidden", "16", "--batch-size", "32", "--device", "cpu")
 
 
-def invoke(*arguments: object, code: int = 0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+def invoke(*arguments: object, code: int = 0, env: dict[str, str] | None = None):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env=env)
     assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
     assert "Traceback" not in result.stderr
     return result
@@ -123,6 +125,12 @@ def test_device_can_come_from_the_environment(blob_file, tmp_path, monkeypatch):
         (["--dataset", "fashion-minst"], 3, "fashion-mnist"),
         (["--dataset", "mnist"], 3, "FASTNN_OFFLINE"),
         (["--dataset", "absent.csv"], 3, "absent.csv"),
+        (["--max-time", "5 minutes"], 2, "max_time: '5 minutes' must be a time such as 90, 60s"),
+        (["--max-time", "-5"], 2, "max_time: '-5'"),
+        (["--class-weight", "coat"], 2, "class_weight: 'coat' must be balanced, or NAME=WEIGHT"),
+        (["--loss", "mse", "--label-smoothing", "0.1"], 2, "label_smoothing: belongs to"),
+        (["--dropout", "1"], 2, "dropout: 1.0 must be at least 0 and below 1"),
+        (["--activation", "relu,swish"], 2, "activation: 'swish' must be one of relu"),
         (["--resume", "absent"], 3, "absent"),
         (["--resume", "absent", "--lr", "1"], 2, "learning_rate"),
     ],
@@ -151,6 +159,33 @@ def test_divergence_has_its_own_code_and_keeps_the_run(blob_file, tmp_path):
     )
     assert "learning rate 1e+30" in result.stderr
     assert len(list(tmp_path.glob("*-blobs/last.safetensors"))) == 1
+
+
+def test_a_missed_target_is_told_after_everything_was_kept(blob_file, tmp_path):
+    arguments = ("--dataset", blob_file, "--out", tmp_path / "r", *QUICK, "--target-accuracy", "1")
+    missed = invoke("train", *arguments, "--lr", "1e-9", "--json", code=6)
+    *_, done, error = events(missed.stdout)
+    assert (done["event"], error["event"], error["code"]) == ("done", "error", 6)
+    assert "100.00 % was asked for" in error["message"]
+    assert done["run"] in error["message"]
+    assert {"result.json", "best.safetensors"} <= {
+        path.name for path in Path(done["run"]).iterdir()
+    }
+    again = invoke("train", "--resume", done["run"], code=6)
+    assert "target_accuracy" in again.stderr
+    assert "test" in again.stdout
+    reached = invoke("train", *arguments, "--lr", "0.02", "--epochs", "50")
+    assert "validation accuracy 100 % reached" in reached.stderr
+    assert reached.stderr.count("\nepoch") < 50
+
+
+def test_a_time_limit_is_taken_from_the_command_line(blob_file, tmp_path):
+    arguments = ("--dataset", blob_file, "--out", tmp_path / "r", *QUICK, "--json")
+    done = invoke("train", *arguments, "--epochs", "100000", "--max-time", "0.2s")
+    assert events(done.stdout)[-1]["epochs"] < 100000
+    assert "0.2 seconds are over" in done.stderr
+    again = invoke("train", "--resume", events(done.stdout)[-1]["run"], "--max-time", "0.4s")
+    assert "0.4 seconds are over" in again.stderr
 
 
 def test_unknown_verb_suggests_and_returns_2():
@@ -236,10 +271,57 @@ def test_predict_refuses_other_widths(run, tmp_path):
 
 def test_info_shows_the_network(run):
     text = invoke("info", run).stdout
-    assert re.search(r"^ +0 +12 +16 +208  relu$", text, re.M)
-    assert re.search(r"^ +1 +16 +3 +51  softmax$", text, re.M)
+    assert re.search(r"^ +0  affine +12 +16 +208 +384$", text, re.M)
+    assert re.search(r"^ +0  relu +16 +16 +- +16$", text, re.M)
+    assert re.search(r"^ +1  affine +16 +3 +51 +96$", text, re.M)
+    assert re.search(r"^total +259 +511$", text, re.M)
+    assert "running" not in text
     (done,) = events(invoke("info", run, "--json").stdout)
     assert (done["sizes"], done["parameters"]) == ([12, 16, 3], 259)
+    assert [(part["layer"], part["name"]) for part in done["layers"]] == [
+        (0, "affine"), (0, "relu"), (1, "affine"), (1, "softmax"),
+    ]  # fmt: skip
+
+
+def test_info_counts_running_statistics_apart(blob_file, tmp_path):
+    arguments = ("--dataset", blob_file, "--out", tmp_path, *QUICK, "--kernels", "reference")
+    done = invoke("train", *arguments, "--norm", "batch", "--dropout", "0.5", "--json")
+    run = events(done.stdout)[-1]["run"]
+    text = invoke("info", run).stdout
+    assert re.search(r"^ +0  batch norm +16 +16 +32 +32 +128$", text, re.M)
+    assert max(map(len, text.split("classes")[0].splitlines()[2:])) <= 80
+    (values,) = events(invoke("info", run, "--json").stdout)
+    assert values["parameters"] == 259 + 32
+
+
+def test_info_knows_files_of_the_first_format(run):
+    """They say nothing of blocks, objective or mirror: all were plain."""
+    from fastnn.training import checkpoint
+
+    file = Path(run, "best.safetensors")
+    arrays, meta = checkpoint.load(file)
+    before = invoke("info", run).stdout
+    old = {k: v for k, v in meta["model"].items() if k not in ("blocks", "objective", "mirror")}
+    checkpoint.save(file, arrays, meta | {"model": old, "format": 1})
+    assert checkpoint.load(file)[1]["format"] == 1
+    assert invoke("info", run).stdout == before
+
+
+def test_a_dry_run_shows_everything_and_writes_nothing(blob_file, tmp_path):
+    home = tmp_path / "runs"
+    arguments = ("--dataset", blob_file, "--out", home, *QUICK, "--dry-run", "--norm", "layer")
+    text = invoke("train", *arguments).stdout
+    assert "270 examples to learn from, 30 to validate on, 300 to test" in text
+    assert re.search(r"^ +0  layer norm +16 +16 +32 +128$", text, re.M)
+    assert re.search(r"^steps +9 an epoch, 18 in all$", text, re.M)
+    assert re.search(r"^memory +\d+\.\d MiB$", text, re.M)
+    assert re.search(r"^norm +layer$", text, re.M)
+    (done,) = events(invoke("train", *arguments, "--json").stdout)
+    assert (done["event"], done["steps"], done["parameters"]) == ("done", 18, 259 + 32)
+    assert done["config"]["norm"] == "layer"
+    assert done["memory"]["data"] == 300 * (12 + 8)
+    assert not home.exists()
+    assert "--dry-run" in invoke("train", "--resume", "x", "--dry-run", code=2).stderr
 
 
 def test_doctor_checks_gradients_and_reports_the_gpu():
@@ -317,6 +399,86 @@ def test_data_show_refuses_tables(tmp_path):
     assert "expected pictures" in invoke("data", "show", tmp_path / "t.csv", code=3).stderr
 
 
+def options_of(verb: str) -> set[str]:
+    from typer.main import get_command
+
+    command = get_command(app).commands[verb]
+    return {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+
+
+def test_every_setting_is_an_option_of_train():
+    expected = {"--" + item.name.replace("_", "-") for item in fields(TrainConfig)}
+    assert expected <= options_of("train")
+    assert {"--lr", "--no-residual", "--no-flip", "--no-flip-test", "--no-nesterov"} <= options_of(
+        "train"
+    )
+
+
+def test_every_option_reaches_its_setting(blob_file, tmp_path):
+    """Each with a value that is not its default, so that none can be lost or swapped."""
+    text = """
+        --limit-train 200 --val 0.25 --scaling standard --hidden 8,8 --activation tanh,gelu
+        --norm layer --dropout 0.125 --input-dropout 0.0625 --residual --init glorot-uniform
+        --label-smoothing 0.1 --class-weight 0=2,2=0.5 --epochs 2 --batch-size 50 --optimizer sgd
+        --lr 0.01 --momentum 0.5 --nesterov --beta1 0.8 --beta2 0.7 --eps 1e-6 --weight-decay 0.001
+        --clip-norm 3 --clip-value 2 --ema 0.9 --schedule step --warmup 1 --schedule-every 2
+        --schedule-factor 0.5 --patience 7 --max-time 1.5m --target-accuracy 0.01 --seed 3
+        --device cpu --threads 1 --kernels reference --save-every 2
+    """
+    arguments = text.split()
+    done = invoke("train", "--dataset", blob_file, "--out", tmp_path / "r", *arguments, "--json")
+    saved = json.loads(Path(events(done.stdout)[-1]["run"], "config.json").read_text())
+    assert saved | {
+        "limit_train": 200, "val": 0.25, "scaling": "standard", "hidden": [8, 8],
+        "activation": ["tanh", "gelu"], "norm": "layer", "dropout": 0.125, "input_dropout": 0.0625,
+        "residual": True, "init": "glorot-uniform", "label_smoothing": 0.1,
+        "class_weight": {"0": 2.0, "2": 0.5}, "epochs": 2, "batch_size": 50, "optimizer": "sgd",
+        "learning_rate": 0.01, "momentum": 0.5, "nesterov": True, "beta1": 0.8, "beta2": 0.7,
+        "eps": 1e-6, "weight_decay": 0.001, "clip_norm": 3, "clip_value": 2, "ema": 0.9,
+        "schedule": "step", "warmup": 1, "schedule_every": 2, "schedule_factor": 0.5, "patience": 7,
+        "max_time": 90, "target_accuracy": 0.01, "seed": 3, "device": "cpu", "threads": 1,
+        "kernels": "reference", "save_every": 2,
+    } == saved  # fmt: skip
+    assert {name for name, value in TrainConfig().to_dict().items() if saved[name] == value} == {
+        "data_dir", "test_data", "label", "shift", "flip", "cutout", "flip_test", "loss",
+        "huber_delta", "precision",
+    }  # fmt: skip
+
+
+def test_pictures_are_varied_and_switches_can_be_taken_back(tmp_path):
+    settings = tmp_path / "flipped.toml"
+    settings.write_text("flip = true\nflip_test = true\n")
+    done = invoke(
+        "train", "--dataset", "garments", "--limit-train", "200", "--epochs", "1", "--hidden", "8",
+        "--config", settings, "--no-flip", "--shift", "2", "--cutout", "5", "--out", tmp_path / "r",
+        "--json",
+    )  # fmt: skip
+    saved = TrainConfig.from_file(Path(events(done.stdout)[-1]["run"], "config.json"))
+    assert (saved.flip, saved.flip_test, saved.shift, saved.cutout) == (False, True, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("60s", 60), ("5m", 300), (" 1.5 h ", 5400), (".5", 0.5)]
+)
+def test_times_can_be_given_in_units(text, seconds):
+    from fastnn.cli import options
+
+    assert options.seconds(text) == seconds
+
+
+def test_the_help_fits_a_narrow_terminal_and_has_titles():
+    text = invoke("train", "--help", env={"COLUMNS": "80"}).stdout
+    assert max(map(len, text.splitlines())) <= 80
+    titles = re.findall(r"^(\w.*):$", text, re.M)
+    assert titles == [
+        "Data", "Network", "Loss", "Training", "Optimizer", "Learning rate over time",
+        "When to end", "Machine", "Command",
+    ]  # fmt: skip
+    network = text.split("Network:")[1].split("Loss:")[0]
+    assert "--dropout" in network
+    assert "--resume" in text.split("Command:")[1]
+
+
 def test_help_and_version():
     assert "fastnn train" in invoke("--help").stdout
     assert re.match(r"fastnn \d+\.\d+\.\d+", invoke("--version").stdout)
@@ -362,10 +524,14 @@ def test_the_time_left_follows_the_pace_of_this_process(monkeypatch, blob_data):
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     bar = progress.Progress(blob_data, progress.stderr_console())
     bar._first_epoch = 4.0  # resumed there
-    trainer = SimpleNamespace(epoch=4, position=0, steps_per_epoch=10, epochs=10)
+    trainer = SimpleNamespace(
+        epoch=4, position=0, steps_per_epoch=10, epochs=10, time_left=math.inf
+    )
     assert bar._remaining(trainer) == "-:--"
     now[0], trainer.epoch, trainer.position = 130.0, 5, 5  # one and a half epochs in 30 s
     assert bar._remaining(trainer) == "1:30"  # four and a half to go
+    trainer.time_left = 45.0
+    assert bar._remaining(trainer) == "0:45"
 
 
 def test_figures_that_are_not_finite_become_null(capsys):

@@ -19,12 +19,23 @@ from fastnn.training.config import TrainConfig, load_recipe, recipe_names
         ("schedule", "linear"), ("scaling", "none"), ("hidden", (512, 0)), ("hidden", "512"),
         ("hidden", (2.5,)), ("beta1", 1.0), ("eps", 0), ("seed", -1), ("seed", 2.5),
         ("schedule_factor", 1.0), ("nesterov", 1), ("limit_train", -5), ("dataset", None),
+        ("shift", -1), ("cutout", 1.5), ("flip", "yes"), ("flip_test", 1),
+        ("activation", ("relu6",)), ("activation", 3), ("activation", ("",)), ("norm", "group"),
+        ("dropout", 1.0), ("dropout", -0.1), ("input_dropout", 1), ("residual", 0), ("init", "he"),
+        ("loss", "hinge"), ("label_smoothing", 1.0), ("huber_delta", 0), ("clip_norm", -1),
+        ("clip_value", float("inf")), ("ema", 1.0), ("max_time", -1), ("max_time", "5m"),
+        ("target_accuracy", 1.5), ("target_accuracy", 97), ("beta2", 1.0),
+        ("class_weight", "even"), ("class_weight", ""), ("class_weight", "coat"),
+        ("class_weight", "coat=2="), ("class_weight", "coat=heavy"), ("class_weight", 2),
+        ("class_weight", {"coat": -1}), ("class_weight", {"coat": float("nan")}),
+        ("class_weight", {"coat": "2"}),
     ],
 )  # fmt: skip
 def test_bad_values_name_their_field_and_value(field, value):
     with pytest.raises(ConfigError, match=f"^{field}: ") as caught:
         TrainConfig(**{field: value})
     shown = value[-1] if isinstance(value, tuple) else value
+    shown = value["coat"] if isinstance(value, dict) else shown
     assert str(shown) in str(caught.value)
 
 
@@ -34,12 +45,63 @@ def test_bad_values_name_their_field_and_value(field, value):
         ({"optimizer": "sgd", "nesterov": True}, "nesterov"),
         ({"momentum": 0.9}, "momentum"),
         ({"patience": 3, "val": 0}, "patience"),
-        ({"warmup": 2}, "warmup"),
+        ({"warmup": 10}, "warmup"),
+        ({"momentum": 0.9, "optimizer": "lion"}, "momentum"),
+        ({"activation": ("relu", "tanh", "relu")}, "activation"),
+        ({"activation": ("relu", "tanh"), "hidden": ()}, "activation"),
+        ({"activation": ()}, "activation"),
+        ({"residual": True}, "residual"),
+        ({"residual": True, "hidden": ()}, "residual"),
+        ({"norm": "batch", "hidden": ()}, "norm"),
+        ({"dropout": 0.5, "hidden": ()}, "dropout"),
+        ({"label_smoothing": 0.1, "loss": "mse"}, "label_smoothing"),
+        ({"class_weight": "balanced", "loss": "mae"}, "class_weight"),
+        ({"class_weight": {"a": 2}, "loss": "huber"}, "class_weight"),
+        ({"target_accuracy": 0.9, "loss": "mse"}, "target_accuracy"),
+        ({"target_accuracy": 0.9, "val": 0}, "target_accuracy"),
+        ({"huber_delta": 2.0}, "huber_delta"),
+        ({"huber_delta": 2.0, "loss": "mse"}, "huber_delta"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, named):
     with pytest.raises(ConfigError, match=f"^{named}: "):
         TrainConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden": (64, 64), "residual": True}, {"hidden": (9, 8), "activation": ("relu", "tanh")},
+        {"hidden": (), "input_dropout": 0.2}, {"loss": "huber", "huber_delta": 2.0},
+        {"target_accuracy": 1}, {"class_weight": {}}, {"warmup": 9}, {"dropout": 0.999},
+        {"patience": 1, "max_time": 60, "ema": 0.99, "clip_norm": 1, "label_smoothing": 0.1},
+    ],
+)  # fmt: skip
+def test_settings_that_go_together_are_taken(settings):
+    config = TrainConfig(**settings)
+    assert {name: getattr(config, name) for name in settings} == settings
+
+
+def test_texts_stand_for_lists_and_tables():
+    assert TrainConfig(activation="tanh,gelu").activation == ("tanh", "gelu")
+    weights = TrainConfig(class_weight="coat=2, t-shirt / top = .5,a=b=1e1").class_weight
+    assert weights == {"coat": 2, "t-shirt / top": 0.5, "a=b": 10}
+    assert TrainConfig(class_weight="balanced").class_weight == "balanced"
+
+
+def test_names_are_those_that_the_rest_of_the_package_knows():
+    """They are repeated here because this module can do without NumPy."""
+    from fastnn import kernels
+    from fastnn.kernels import formulas
+    from fastnn.nn import blocks, initial, objective, optim
+    from fastnn.training import config
+
+    assert tuple(formulas.ACTIVATIONS) == config.ACTIVATIONS
+    assert blocks.NORMS == config.NORMS
+    assert initial.INITS == config.INITS
+    assert objective.LOSSES == config.LOSSES
+    assert tuple(optim.OPTIMIZERS) == config.OPTIMIZERS
+    assert (kernels.CHOICES, kernels.PRECISIONS) == (config.KERNELS, config.PRECISIONS)
 
 
 def test_whole_floats_and_lists_are_taken_where_nothing_is_lost():
@@ -64,7 +126,10 @@ def test_files_layer_over_a_base(tmp_path, suffix):
 
 
 def test_a_configuration_survives_its_own_json(tmp_path):
-    config = TrainConfig(hidden=(3, 4), label="class", epochs=2, optimizer="sgd", momentum=0.5)
+    config = TrainConfig(
+        hidden=(3, 4), label="class", epochs=2, optimizer="sgd", momentum=0.5,
+        activation=("gelu", "tanh"), class_weight={"a, b": 2.0}, max_time=60,
+    )  # fmt: skip
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config.to_dict()))
     assert TrainConfig.from_file(path) == config

@@ -15,11 +15,18 @@ import numpy as np
 import pytest
 
 from fastnn.training import checkpoint
+from tests.conftest import blobs
 
 KILLS = 20
 SETTINGS = (
     "--hidden", "24", "--epochs", "12", "--batch-size", "16", "--save-every", "3", "--seed", "5",
     "--device", "cpu", "--quiet",
+)  # fmt: skip
+EVERYTHING = (
+    "--norm", "batch", "--dropout", "0.2", "--input-dropout", "0.1", "--residual",
+    "--activation", "silu", "--label-smoothing", "0.1", "--class-weight", "0=2,2=0.5",
+    "--shift", "1", "--flip", "--cutout", "1", "--flip-test", "--clip-norm", "1", "--ema", "0.9",
+    "--optimizer", "adamw", "--weight-decay", "0.01", "--schedule", "cosine", "--max-time", "1h",
 )  # fmt: skip
 
 
@@ -64,9 +71,24 @@ def only(folder: Path) -> Path:
     return run
 
 
-@pytest.fixture(params=["reference", "captured"])
+@pytest.fixture
+def blob_file(tmp_path) -> Path:
+    """The usual blobs, as pictures of 3 x 4 pixels."""
+    data = blobs()
+    path = tmp_path / "blobs.npz"
+    np.savez(
+        path,
+        x_train=data.train.inputs.reshape(-1, 3, 4), y_train=data.train.labels,
+        x_test=data.test.inputs.reshape(-1, 3, 4), y_test=data.test.labels,
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture(params=["reference", "captured", "everything"])
 def settings(request) -> tuple[str, ...]:
-    """Steps called by the host, and steps compiled, which come back only now and then."""
+    """Steps called by the host, steps compiled, which come back only now and then, and all else."""
+    if request.param == "everything":
+        return (*SETTINGS, "--kernels", "reference", *EVERYTHING)
     if request.param == "captured":
         request.getfixturevalue("numba")
     return (*SETTINGS, "--kernels", request.param)

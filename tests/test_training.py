@@ -255,9 +255,21 @@ def test_inputs_unlike_those_of_training_are_refused(blob_data, inputs, fault):
         classifier.predict(inputs)
 
 
+EVERYTHING = {
+    "norm": "batch", "dropout": 0.2, "input_dropout": 0.1, "residual": True, "hidden": (16, 16),
+    "activation": ("gelu", "leaky-relu"), "label_smoothing": 0.1, "class_weight": "balanced",
+    "shift": 1, "flip": True, "cutout": 1, "flip_test": True, "clip_norm": 1.0, "clip_value": 0.5,
+    "ema": 0.9, "optimizer": "lion", "weight_decay": 0.01, "max_time": 1e9, "learning_rate": 0.001,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "settings", [{}, {"optimizer": "sgd"}, {"val": 0.0}, {"schedule": "cosine"}]
-)
+    "settings",
+    [
+        {}, {"optimizer": "sgd"}, {"val": 0.0}, {"schedule": "cosine"}, EVERYTHING,
+        EVERYTHING | {"norm": "layer", "optimizer": "rmsprop", "val": 0.0, "schedule": "one-cycle"},
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("kernels", ["reference", "fused", "captured"])
 def test_resume_after_any_save_equals_an_uninterrupted_run(
     blob_data, tmp_path, settings, kernels, request
@@ -265,7 +277,8 @@ def test_resume_after_any_save_equals_an_uninterrupted_run(
     if kernels != "reference":
         request.getfixturevalue("numba")
     settings = settings | {"kernels": kernels}
-    config = changed(epochs=3, save_every=3, **settings)
+    blob_data = replace(blob_data, shape=(3, 4))  # as pictures
+    config = changed(epochs=3, save_every=3).updated(settings, "test")
     whole = train(config, data=blob_data)
     steps = math.ceil((240 if config.val else 300) / 32)
     moments = [(epoch, n) for epoch in range(3) for n in range(steps)]

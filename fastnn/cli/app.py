@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from fastnn import __version__
-from fastnn.cli import bench, data, doctor, evaluate, info, output, predict, train
+from fastnn.cli import bench, data, doctor, evaluate, info, lr_find, output, predict, train
+from fastnn.cli.options import Sectioned
 
 app = typer.Typer(
     name="fastnn",
@@ -20,10 +21,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 unexpected or output not writable, 2 usage or settings, "
-    "3 data or checkpoint, 4 device, 5 diverged, 6 slower than bench --fail-if allows or losses "
-    "that disagree, 130 and 143 interrupted after saving, 141 nobody reads the output.",
+    "3 data or checkpoint, 4 device, 5 diverged, 6 slower than bench --fail-if allows, losses that "
+    "disagree or a --target-accuracy that was missed, 130 and 143 interrupted after saving, 141 "
+    "nobody reads the output.",
 )
-app.command("train")(train.train)
+app.command("train", cls=Sectioned)(train.train)
+app.command("lr-find", cls=Sectioned)(lr_find.lr_find)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")

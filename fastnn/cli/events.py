@@ -27,7 +27,7 @@ class Events(Callback):
             "reason": model.backend.reason,
             "kernels": trainer.path,
             "sizes": list(model.sizes),
-            "parameters": model.params.count,
+            "parameters": model.parameters,
             "epochs": trainer.epochs,
             "steps_per_epoch": trainer.steps_per_epoch,
             "resumed_epoch": trainer.epoch,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 from fastnn.cli import output
+from fastnn.cli.network import print_parts, print_settings
 from fastnn.cli.options import Json, Run
 from fastnn.cli.saved import open_saved
 
@@ -13,14 +13,18 @@ from fastnn.cli.saved import open_saved
 def info(run: Run, json: Json = False) -> None:
     """Show the network, the settings and the data of RUN."""
     with output.exit_codes(as_json=json):
+        from fastnn.nn.description import parts_of
+
         file, meta, classifier = open_saved(run, "cpu")
         model = classifier.model
+        parts = parts_of(model.sizes, model.blocks, classifies=model.objective.classifies)
         values: dict[str, Any] = {
             "file": str(file),
             "fastnn": meta.get("fastnn"),
             "epoch": meta.get("epoch", meta.get("state", {}).get("epoch")),
             "sizes": list(model.sizes),
-            "parameters": model.params.count,
+            "parameters": model.parameters,
+            "layers": [part._asdict() for part in parts],
             "classes": list(classifier.class_names),
             "config": meta.get("config", {}),
             "fingerprint": meta.get("fingerprint"),
@@ -28,20 +32,12 @@ def info(run: Run, json: Json = False) -> None:
         if json:
             output.emit("done", values)
         else:
+            print(f"{file}: written by fastnn {meta.get('fastnn')} after epoch {values['epoch']}\n")
+            print_parts(parts)
             _print(values)
 
 
 def _print(values: dict[str, Any]) -> None:
-    print(f"{values['file']}: written by fastnn {values['fastnn']} after epoch {values['epoch']}")
-    print(f"\n{'layer':>5}  {'inputs':>7}  {'outputs':>7}  {'parameters':>11}  activation")
-    sizes = values["sizes"]
-    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        activation = "softmax" if layer == len(sizes) - 2 else "relu"
-        count = (fan_in + 1) * fan_out
-        print(f"{layer:>5}  {fan_in:>7,}  {fan_out:>7,}  {count:>11,}  {activation}")
-    print(f"total  {'':>16}  {values['parameters']:>11,}\n")
-    print(f"classes          {', '.join(values['classes'])}")
-    for key, value in values["config"].items():
-        if value is not None:
-            print(f"{key:16} {value}")
+    print(f"\nclasses          {', '.join(values['classes'])}")
+    print_settings(values["config"])
     print(f"fingerprint      {values['fingerprint']}")

@@ -44,7 +44,7 @@ class Progress(Callback):
         self._say(f"{data.name} on {model.backend} ({model.backend.reason})")
         self._say(f"{len(data.train.labels):,} examples, {classes} classes{of}{named}")
         steps = f", {trainer.path} steps" if model.backend.name == "cuda" else ""
-        self._say(f"network {network}, {model.params.count:,} parameters{steps}")
+        self._say(f"network {network}, {model.parameters:,} parameters{steps}")
         if trainer.epoch or trainer.position:
             self._say(f"resumed after epoch {trainer.epoch}, step {trainer.position}")
         self._began = time.monotonic()
@@ -101,13 +101,13 @@ class Progress(Callback):
         return Text.assemble(label, ("━" * filled, "cyan"), ("━" * (width - filled), "dim"), tail)
 
     def _remaining(self, trainer: Trainer) -> str:
-        """Time to the last epoch at the pace so far, m:ss."""
+        """Time to the last epoch at the pace so far, or to the time limit, m:ss."""
         share = trainer.position / max(1, trainer.steps_per_epoch)
         done = trainer.epoch + share - self._first_epoch
         if done <= 0:
             return "-:--"
         pace = (time.monotonic() - self._began) / done
-        left = round(pace * (trainer.epochs - trainer.epoch - share))
+        left = round(min(pace * (trainer.epochs - trainer.epoch - share), trainer.time_left))
         return f"{left // 60}:{left % 60:02}"
 
     def _width(self) -> int:

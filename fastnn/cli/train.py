@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastnn.cli import output
-from fastnn.cli.options import Json, layered, setting, widths
-from fastnn.errors import ConfigError
+from fastnn.cli.network import print_parts, print_settings
+from fastnn.cli.options import ConfigFile, Json, Recipe, as_settings, layered, with_settings
+from fastnn.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
     from fastnn.data.examples import Dataset
@@ -19,51 +20,14 @@ if TYPE_CHECKING:
     from fastnn.training.run import Result
 
 # What may change in the middle of a run.
-_RESUMABLE = {"epochs", "device", "threads", "kernels", "precision"}
+_RESUMABLE = {"epochs", "max_time", "device", "threads", "kernels", "precision"}
 
 
+@with_settings()
 def train(
-    dataset: Annotated[str | None, setting("dataset", "--dataset", metavar="NAME_OR_PATH")] = None,
-    data_dir: Annotated[str | None, setting("data_dir", "--data-dir", metavar="DIR")] = None,
-    test_data: Annotated[str | None, setting("test_data", "--test-data", metavar="FILE")] = None,
-    label: Annotated[str | None, setting("label", "--label", metavar="COLUMN")] = None,
-    limit_train: Annotated[int | None, setting("limit_train", "--limit-train")] = None,
-    val: Annotated[float | None, setting("val", "--val")] = None,
-    scaling: Annotated[str | None, setting("scaling", "--scaling")] = None,
-    hidden: Annotated[str | None, setting("hidden", "--hidden", metavar="WIDTHS")] = None,
-    epochs: Annotated[int | None, setting("epochs", "--epochs")] = None,
-    batch_size: Annotated[int | None, setting("batch_size", "--batch-size")] = None,
-    optimizer: Annotated[str | None, setting("optimizer", "--optimizer")] = None,
-    learning_rate: Annotated[
-        float | None, setting("learning_rate", "--lr", "--learning-rate")
-    ] = None,
-    momentum: Annotated[float | None, setting("momentum", "--momentum")] = None,
-    nesterov: Annotated[bool | None, setting("nesterov", "--nesterov/--no-nesterov")] = None,
-    beta1: Annotated[float | None, setting("beta1", "--beta1")] = None,
-    beta2: Annotated[float | None, setting("beta2", "--beta2")] = None,
-    eps: Annotated[float | None, setting("eps", "--eps")] = None,
-    weight_decay: Annotated[float | None, setting("weight_decay", "--weight-decay")] = None,
-    schedule: Annotated[str | None, setting("schedule", "--schedule")] = None,
-    warmup: Annotated[int | None, setting("warmup", "--warmup")] = None,
-    schedule_every: Annotated[int | None, setting("schedule_every", "--schedule-every")] = None,
-    schedule_factor: Annotated[
-        float | None, setting("schedule_factor", "--schedule-factor")
-    ] = None,
-    patience: Annotated[int | None, setting("patience", "--patience")] = None,
-    seed: Annotated[int | None, setting("seed", "--seed")] = None,
-    device: Annotated[str | None, setting("device", "--device", envvar="FASTNN_DEVICE")] = None,
-    threads: Annotated[int | None, setting("threads", "--threads")] = None,
-    kernels: Annotated[str | None, setting("kernels", "--kernels")] = None,
-    precision: Annotated[str | None, setting("precision", "--precision")] = None,
-    save_every: Annotated[int | None, setting("save_every", "--save-every")] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option("--recipe", metavar="NAME_OR_FILE", help="settings with published figures"),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="settings as .toml or a run's config.json"),
-    ] = None,
+    given: Mapping[str, Any],
+    recipe: Recipe = None,
+    config: ConfigFile = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="where run folders go [default: runs]"),
@@ -76,10 +40,14 @@ def train(
         typer.Option(
             "--resume",
             metavar="RUN",
-            help="go on with this run; only --epochs (which also stretches a schedule), --device, "
-            "--threads, --kernels and --precision may change",
+            help="go on with this run; only --epochs and --max-time (which also stretch a "
+            "schedule), --device, --threads, --kernels and --precision may change",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="show network, steps and memory; train and write nothing"),
+    ] = False,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress on stderr")] = False,
 ) -> None:
@@ -87,15 +55,16 @@ def train(
 
     Settings count in this order: options, FASTNN_DEVICE, --config, --recipe, defaults.
     """
-    given = {key: value for key, value in locals().items() if value is not None}
-    for other in ("recipe", "config", "out", "name", "resume", "json", "quiet"):
-        given.pop(other, None)
     with output.exit_codes(as_json=json):
-        if hidden is not None:
-            given["hidden"] = widths(hidden)
+        if dry_run:
+            if resume is not None:
+                raise ConfigError("--dry-run is for a new run; `fastnn info RUN` shows an old one")
+            _show_plan(layered(recipe, config, given), json, quiet)
+            return
         if resume is None:
             settings = layered(recipe, config, given)
             result = _start(settings, out or Path("runs"), name, json, quiet)
+            target = settings.target_accuracy
         else:
             clash = {"recipe": recipe, "config": config, "out": out, "name": name}
             taken = [key for key, value in clash.items() if value is not None]
@@ -105,11 +74,45 @@ def train(
                     f"--resume takes its settings from the run: {', '.join(taken)} cannot be "
                     f"changed, only {', '.join(sorted(_RESUMABLE))}"
                 )
-            result = _resume(resume, given, json, quiet)
+            result, target = _resume(resume, as_settings(given), json, quiet)
         if json:
             output.emit("done", result.summary())
         else:
             _print_summary(result)
+        _check_target(target, result)
+
+
+def _show_plan(config: TrainConfig, as_json: bool, quiet: bool) -> None:
+    """What training would do, on stdout."""
+    from fastnn.backend import get_backend
+    from fastnn.training.plan import plan
+
+    backend = get_backend(config.device, threads=config.threads)
+    found = plan(config, _load(config, quiet), backend)
+    if as_json:
+        output.emit("done", found.summary() | {"config": config.to_dict()})
+        return
+    parts = [
+        f"{count:,} {use}"
+        for count, use in (
+            (found.learn, "examples to learn from"),
+            (found.valid, "to validate on"),
+            (found.test, "to test"),
+        )
+        if count
+    ]
+    print(f"{found.dataset} on {backend} ({backend.reason}): {', '.join(parts)}\n")
+    print_parts(found.parts)
+    print(f"\n{'memory':16} {sum(found.memory.values()) / 2**20:10,.1f} MiB")
+    for use, size in found.memory.items():
+        if size:
+            print(f"  {use:14} {size / 2**20:10,.1f}")
+    print(f"\nsteps            {found.steps_per_epoch:,} an epoch, {found.steps:,} in all")
+    print(
+        f"a step           {found.batch_size:,} examples, {found.step_flops / 1e9:,.3g} GFLOPs "
+        "forward and backward\n"
+    )
+    print_settings(config.to_dict())
 
 
 def _start(config: TrainConfig, out: Path, name: str | None, as_json: bool, quiet: bool) -> Result:
@@ -126,7 +129,10 @@ def _start(config: TrainConfig, out: Path, name: str | None, as_json: bool, quie
     return run_train(config, data=data, out=out, name=name, callbacks=callbacks)
 
 
-def _resume(run: Path, changes: Mapping[str, Any], as_json: bool, quiet: bool) -> Result:
+def _resume(
+    run: Path, changes: Mapping[str, Any], as_json: bool, quiet: bool
+) -> tuple[Result, float]:
+    """The result, and the target accuracy that the run was started with."""
     from fastnn.training.run import load_run, resume
 
     saved = load_run(run)
@@ -135,7 +141,19 @@ def _resume(run: Path, changes: Mapping[str, Any], as_json: bool, quiet: bool) -
     result = resume(saved, data=data, callbacks=callbacks, **changes)
     if len(result.history) == saved.epochs_done:
         output.note("this run was finished already: these are its figures; --epochs N adds more")
-    return result
+    return result, saved.config.target_accuracy
+
+
+def _check_target(target: float, result: Result) -> None:
+    """CheckFailed where a target accuracy was asked for and never reached."""
+    if not target:
+        return
+    reached = max((report.valid_accuracy or 0.0 for report in result.history), default=0.0)
+    if reached < target:
+        raise CheckFailed(
+            f"target_accuracy: the best validation accuracy is {output.percent(reached)}, and "
+            f"{output.percent(target)} was asked for; the run is kept in {result.folder}"
+        )
 
 
 def _load(config: TrainConfig, quiet: bool) -> Dataset:

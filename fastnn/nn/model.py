@@ -91,7 +91,8 @@ class MLP:
         self.backend = backend
         self.kernels = kernels_for(backend) if kernels is None else kernels
         self.dtype = np.dtype(dtype)
-        self.params = Flat(Layout.of(self._shapes()), backend, self.dtype)
+        shapes = parameter_shapes(self.sizes, self.blocks)
+        self.params = Flat(Layout.of(shapes), backend, self.dtype)
         self.grads = self.params.twin()
         activations = [block.activation for block in self.blocks]
         activations.append(activations[-1] if activations else "relu")
@@ -273,15 +274,6 @@ class MLP:
                 scale=scale,
             )  # fmt: skip
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every parameter's shape by name."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for number, (fan_in, fan_out) in enumerate(pairwise(self.sizes)):
-            block = self.blocks[number] if number < len(self.blocks) else Block()
-            shapes[f"layers.{number}.weight"] = (fan_in, fan_out)
-            shapes |= {f"layers.{number}.{name}": (fan_out,) for name in block.vectors()}
-        return shapes
-
     def _check(self) -> None:
         if len(self.blocks) != len(self.sizes) - 2:
             raise ConfigError(
@@ -299,3 +291,13 @@ class MLP:
         if not 0 <= self.input_dropout < 1:
             raise ConfigError(f"input_dropout: {self.input_dropout!r} must be at least 0, below 1")
         self.objective.check()
+
+
+def parameter_shapes(sizes: Sequence[int], blocks: Sequence[Block]) -> dict[str, tuple[int, ...]]:
+    """Every parameter's shape by name, of a network with these widths."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for number, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        block = blocks[number] if number < len(blocks) else Block()
+        shapes[f"layers.{number}.weight"] = (fan_in, fan_out)
+        shapes |= {f"layers.{number}.{name}": (fan_out,) for name in block.vectors()}
+    return shapes

@@ -50,7 +50,7 @@ def build(
     config: TrainConfig, data: Dataset, backend: Backend, callbacks: Sequence[Callback]
 ) -> Parts:
     """Everything that a configuration asks for, on this data set and device."""
-    learn, valid = _hold_out(data, config)
+    learn, valid = hold_out(data, config)
     scaling = Scaling.fit(learn.inputs, config.scaling)
     kernels = kernels_for(backend, config.kernels, config.precision)
     model = make_model(config, learn.inputs.shape[1], len(data.class_names), backend, kernels)
@@ -82,7 +82,7 @@ def build(
     return Parts(trainer, classifier, learn, valid, train_batches, valid_batches)
 
 
-def _hold_out(data: Dataset, config: TrainConfig) -> tuple[Examples, Examples | None]:
+def hold_out(data: Dataset, config: TrainConfig) -> tuple[Examples, Examples | None]:
     """The examples to learn from, and those to validate on."""
     if not config.val:
         return data.train, None
@@ -96,21 +96,25 @@ def make_model(
     config: TrainConfig, inputs: int, outputs: int, backend: Backend, kernels: Kernels
 ) -> MLP:
     """The network that a configuration describes, with its initial weights."""
-    depth = len(config.hidden)
-    activations = config.activation * (depth if len(config.activation) == 1 else 1)
     return MLP(
         (inputs, *config.hidden, outputs),
         backend,
         rng=generator(config.seed, Stream.WEIGHTS),
-        blocks=[
-            Block(activation, config.norm, config.dropout, config.residual)
-            for activation in activations
-        ],
+        blocks=blocks_of(config),
         input_dropout=config.input_dropout,
         objective=Objective(config.loss, config.label_smoothing, config.huber_delta),
         init=config.init,
         kernels=kernels,
     )
+
+
+def blocks_of(config: TrainConfig) -> list[Block]:
+    """One for each hidden layer."""
+    activations = config.activation * (len(config.hidden) if len(config.activation) == 1 else 1)
+    return [
+        Block(activation, config.norm, config.dropout, config.residual)
+        for activation in activations
+    ]
 
 
 def make_optimizer(config: TrainConfig, model: MLP) -> Optimizer:

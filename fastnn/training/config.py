@@ -42,6 +42,7 @@ class Rule:
 
     about: str
     at_least: float | None = None
+    at_most: float | None = None
     above: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class Rule:
             f"{words} {bound:g}"
             for words, bound in (
                 ("at least", self.at_least),
+                ("at most", self.at_most),
                 ("above", self.above),
                 ("below", self.below),
             )
@@ -66,6 +68,7 @@ class Rule:
             return value in self.choices
         return not (
             (self.at_least is not None and not value >= self.at_least)
+            or (self.at_most is not None and not value <= self.at_most)
             or (self.above is not None and not value > self.above)
             or (self.below is not None and not value < self.below)
         )
@@ -120,7 +123,7 @@ class TrainConfig:
         0.0, "share of each label spread over all classes", at_least=0, below=1
     )
     huber_delta: float = setting(1.0, "error up to which huber is a square", above=0)
-    class_weight: dict[str, float] | str | None = setting(
+    class_weight: dict[str, float] | str | None = setting(  # noqa: RUF009 - makes a field
         None, "how much a class counts: balanced, or NAME=WEIGHT,..., 1 where not named"
     )
     epochs: int = setting(10, "passes over the training part", at_least=0)
@@ -167,7 +170,7 @@ class TrainConfig:
         at_least=0,
     )  # fmt: skip
     target_accuracy: float = setting(
-        0.0, "stop at this validation accuracy; 0 for none", at_least=0, below=1.0000001
+        0.0, "stop at this validation accuracy, 0 to 1; 0 for none", at_least=0, at_most=1
     )
     seed: int = setting(0, "seed of weights, split and order", at_least=0)
     device: str = setting("auto", "auto, cpu, cuda or cuda:INDEX")
@@ -226,17 +229,26 @@ class TrainConfig:
                     raise ConfigError(
                         f"{field_}: belongs to cross-entropy, and loss is {self.loss}; remove one"
                     )
+        for field_, asked in (("norm", self.norm != "none"), ("dropout", self.dropout)):
+            if asked and not self.hidden:
+                raise ConfigError(f"{field_}: belongs to hidden layers, and there are none")
         if self.huber_delta != 1 and self.loss != "huber":
-            raise ConfigError(f"huber_delta: belongs to huber, not {self.loss}")
+            raise ConfigError(f"huber_delta: belongs to huber, and loss is {self.loss}; remove one")
         if self.target_accuracy and not self.val:
             raise ConfigError("target_accuracy: needs a validation part, and val is 0")
-        for name, weight in _named_weights(self.class_weight).items():
-            if not weight >= 0:
-                raise ConfigError(f"class_weight: {name} has {weight!r}, which must be at least 0")
-        if isinstance(self.class_weight, str) and self.class_weight != "balanced":
-            raise ConfigError(
-                f"class_weight: {self.class_weight!r} must be balanced or a table of weights"
-            )
+        self._check_class_weight()
+
+    def _check_class_weight(self) -> None:
+        """A weight that is no weight, or text that means none."""
+        if isinstance(self.class_weight, str):
+            if self.class_weight != "balanced":
+                raise ConfigError(
+                    f"class_weight: {self.class_weight!r} must be balanced, or NAME=WEIGHT,..."
+                )
+        elif self.class_weight is not None:
+            for name, weight in self.class_weight.items():
+                if weight < 0:
+                    raise ConfigError(f"class_weight: {weight!r} of {name} must be at least 0")
 
     @property
     def classifies(self) -> bool:
@@ -323,8 +335,7 @@ def _typed(name: str, value: Any, annotation: str) -> Any:
         return tuple(_typed(name, width, "int") for width in value)
     if kind.startswith("dict") and isinstance(value, str | Mapping):
         if isinstance(value, str) and "=" in value:
-            pairs = (item.rpartition("=") for item in value.split(","))
-            value = {key.strip(): _number(name, text) for key, _, text in pairs}
+            value = dict(_named_number(name, item) for item in value.split(","))
         if isinstance(value, str):
             return value
         return {str(key): _typed(name, weight, "float") for key, weight in value.items()}
@@ -332,12 +343,10 @@ def _typed(name: str, value: Any, annotation: str) -> Any:
     raise ConfigError(f"{name}: {value!r} must be {expected}")
 
 
-def _number(name: str, text: str) -> float:
+def _named_number(name: str, text: str) -> tuple[str, float]:
+    """NAME=NUMBER as a pair."""
+    key, _, number = text.rpartition("=")
     try:
-        return float(text)
+        return key.strip(), float(number)
     except ValueError:
-        raise ConfigError(f"{name}: {text!r} must be a number") from None
-
-
-def _named_weights(value: Mapping[str, float] | str | None) -> Mapping[str, float]:
-    return value if isinstance(value, Mapping) else {}
+        raise ConfigError(f"{name}: {text!r} must be NAME=WEIGHT, such as coat=2") from None

@@ -130,8 +130,8 @@ class Recorder(Callback):
         between_epochs = trainer.position == 0
         if between_epochs and (trainer.best.weights is None or trainer.best.epoch == trainer.epoch):
             with trainer.averaged():
-                used, _ = self._classifier.parts()
-            checkpoint.save(self.folder.path / BEST, used, {**meta, "epoch": trainer.epoch})
+                used, _ = self._classifier.parts()  # on a CPU these are views
+                checkpoint.save(self.folder.path / BEST, used, {**meta, "epoch": trainer.epoch})
         state_arrays, state = trainer.state()
         host = trainer.model.backend.to_host
         arrays |= {name: host(array) for name, array in state_arrays.items()}

@@ -135,12 +135,13 @@ def resume(
     threads: int | None = None,
     kernels: str | None = None,
     precision: str | None = None,
+    max_time: float | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Go on with a run from its last saved state, as if it had never stopped.
 
-    Only the number of epochs, and what computes them, may change. A run that is complete is scored
-    again.
+    Only the number of epochs, their time limit, and what computes them, may change. A run that is
+    complete is scored again.
     """
     saved = run if isinstance(run, SavedRun) else load_run(run)
     if epochs is not None and epochs < saved.epochs_done:
@@ -149,7 +150,7 @@ def resume(
         )
     asked = {
         "epochs": epochs, "device": device, "threads": threads, "kernels": kernels,
-        "precision": precision,
+        "precision": precision, "max_time": max_time,
     }  # fmt: skip
     changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     config = replace(saved.config, **changes)
@@ -172,8 +173,8 @@ def resume(
             parts.trainer.load_state(saved.arrays, saved.meta["state"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{saved.folder.path}: damaged state ({error})") from error
-        if config.epochs > saved.config.epochs:
-            parts.trainer.go_on()  # more epochs are asked for than when it stopped early
+        if config.epochs > saved.config.epochs or config.max_time != saved.config.max_time:
+            parts.trainer.go_on()  # more is asked for than when it stopped early
         return _record(config, data, parts, saved.folder, fingerprint)
 
 

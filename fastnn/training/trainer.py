@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ from fastnn.training.step import Steps, steps_for
 
 _log = logging.getLogger("fastnn")
 
+_WARM_UP = 3  # steps of which the first compiles and the second may be captured
+
 
 class Trainer:
     """Fits a model to batches.
@@ -36,7 +38,8 @@ class Trainer:
     end, whatever ended the run. `kernels` is the choice of `steps_for`: whether steps become a CUDA
     graph, or on a CPU a compiled epoch. After `max_time` seconds of fitting (0: any) the run ends,
     its last epoch unfinished, and the schedule runs through in that time or in `epochs`, whichever
-    is shorter. A validation accuracy of `target_accuracy` ends it too. `mirror` is `evaluate`'s.
+    is shorter (where that is the time, no two runs are the same). A validation accuracy of
+    `target_accuracy` ends it too. `mirror` is `evaluate`'s.
 
     Where the optimizer averages the weights, the average is what is validated and in the end used.
     """
@@ -76,9 +79,11 @@ class Trainer:
         self.steps_per_epoch = 0
         self.stopped: str | None = None
         self._was_computed_by = ""  # what ran the steps before this was loaded
-        # Under a time limit the schedule is somewhere else than the steps: a step, where the
-        # schedule was then, and how far each step brings it.
+        # Under a time limit the schedule may be ahead of the steps: a step, where the schedule was
+        # then, and how far each step brings it.
         self._where, self._pace = (0, 0.0), 1.0
+        self._warm = 0  # step by which what runs them is compiled and captured: timed from there
+        self._timed_from = (0, 0.0)  # a step, and the seconds spent until then
         self._patience_from = 0  # epoch from which patience counts, if later than the best
         self._seconds = 0.0  # spent on the epoch under way
         self.elapsed = 0.0  # seconds of fitting so far, those before a resume included
@@ -99,8 +104,10 @@ class Trainer:
         self.stopped = reason
 
     def go_on(self) -> None:
-        """Forget that the run was stopped: patience counts anew from here."""
-        self.stopped, self._patience_from = None, self.epoch
+        """Forget that the run was stopped, unless its time is over; patience counts anew."""
+        self._patience_from = self.epoch
+        if not self.max_time or self.elapsed < self.max_time:
+            self.stopped = None
 
     def interrupt(self, number: int) -> None:
         """End the run after the step under way, saved; `number` is the signal that asked for it."""
@@ -120,6 +127,7 @@ class Trainer:
             "epoch": self.epoch,
             "position": self.position,
             "steps": self.optimizer.steps,
+            "scheduled": self._scheduled(self.optimizer.steps),
             "seconds": self._seconds,
             "elapsed": self.elapsed,
             "stopped": self.stopped,
@@ -148,7 +156,8 @@ class Trainer:
         if values["best"] is not None:
             score = Score(**values["best"]["score"])
             self.best.offer(values["best"]["epoch"], score, arrays["best"])
-        self._where = (0, 0.0)
+        steps = values["steps"]
+        self._where, self._pace = (steps, values.get("scheduled", float(steps))), 1.0
         if self.position:
             self._tally = Tally(self.model.backend, len(arrays["tally/losses"]))
             self._tally.losses[...] = arrays["tally/losses"]
@@ -158,6 +167,7 @@ class Trainer:
         self.epochs, self.steps_per_epoch = epochs, len(train)
         self._signal = None
         self._clock = time.perf_counter()
+        self._warm = self.optimizer.steps + _WARM_UP
         if self._tally.steps != len(train):  # else it is that of a loaded state
             self._tally = Tally(self.model.backend, len(train))
         steps = steps_for(self.model, self.optimizer, train, self._tally, self.kernels)
@@ -215,29 +225,45 @@ class Trainer:
     def _plan(self, steps: Steps) -> int:
         """Give the coming steps their learning rates; up to which step of the epoch.
 
-        All of the epoch's at once, but under a time limit only for a hundredth of it: then the rates
-        go by the share of time that has passed, where that is more than the share of steps.
+        All of the epoch's at once. Under a time limit only those of a hundredth of it: then what is
+        left of the schedule is spread anew over the steps to come, which are those of the epochs,
+        or fewer where the time that is left allows fewer.
         """
-        now, rest, until = self.optimizer.steps, self.steps_per_epoch - self.position, 0
-        where, pace = float(now), 1.0
+        now, rest = self.optimizer.steps, self.steps_per_epoch - self.position
+        until = rest
         if self.max_time:
-            spent = self._spent()
-            total = self.epochs * self.steps_per_epoch
-            each = spent / now if now else 0.0  # seconds a step
-            where = max(where, total * spent / self.max_time)
-            pace = max(pace, total * each / self.max_time)
-            until = max(1, int(self.max_time / 100 / each)) if each else 1
-        self._where, self._pace = (now, where), pace
-        rates = [self._rate_at(now + ahead) for ahead in range(rest)]
+            each, at = self._seconds_a_step(now), self._scheduled(now)
+            to_come = (self.epochs - self.epoch - 1) * self.steps_per_epoch + rest
+            allowed = max(1.0, self.time_left / each) if each else float(to_come)
+            ahead = max(0.0, self.epochs * self.steps_per_epoch - at)
+            self._where, self._pace = (now, at), ahead / min(to_come, allowed)
+            until = max(1, int(min(rest, allowed, self.max_time / 100 / each))) if each else 1
+        rates = [self._rate_at(step) for step in range(now, now + rest)]
         steps.open(self.epoch, self.position, rates)
-        return self.position + (min(rest, until) or rest)
+        return self.position + until
+
+    def _seconds_a_step(self, now: int) -> float:
+        """What a step took so far, validation and saving included; 0 while that is not known."""
+        spent = self._spent()
+        if now <= self._warm:
+            self._timed_from = (now, spent)
+            return 0.0
+        step, before = self._timed_from
+        return (spent - before) / (now - step)
+
+    def _scheduled(self, step: int) -> float:
+        """Where in the schedule a step is; without a time limit that is its own number."""
+        start, at = self._where
+        return at + (step - start) * self._pace
 
     def _rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from the start of the run."""
-        if not self.max_time:
-            return self.schedule(step)
-        start, where = self._where
-        return self.schedule(where + (step - start) * self._pace)
+        return self.schedule(self._scheduled(step) if self.max_time else step)
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until the time limit; infinite without one."""
+        return max(0.0, self.max_time - self._spent()) if self.max_time else inf
 
     def _spent(self) -> float:
         """Seconds of fitting so far."""
@@ -245,7 +271,7 @@ class Trainer:
 
     def _out_of_time(self) -> bool:
         """Whether the run is to end here. An epoch has one step at least, or it could not end."""
-        return bool(self.max_time and self.position and self._spent() >= self.max_time)
+        return bool(self.position) and not self.time_left
 
     def _computed_by(self) -> str:
         """On what the rounding of steps depends, besides the libraries and the processor."""
@@ -310,7 +336,7 @@ class Trainer:
                 self.stop(f"no better validation for {self.patience} epochs")
             if self.target_accuracy and score.accuracy >= self.target_accuracy:
                 self.stop(f"validation accuracy {100 * self.target_accuracy:g} % reached")
-        if self.max_time and self._spent() >= self.max_time:
+        if not self.time_left:
             self.stop(f"{self.max_time:g} seconds are over")
 
     def _save_between(self) -> None:
