@@ -45,9 +45,9 @@ def regression_score(
     """
     with np.errstate(all="ignore"):  # a diverged network is reported, not warned about
         squares = np.square(predicted - targets, dtype=np.float64).mean(axis=0)
-        variance = targets.var(axis=0, dtype=np.float64)
-        explained = 1 - squares / np.where(variance > 0, variance, 1.0)
-        r2 = np.where(variance > 0, explained, squares == 0)
+        varies = np.ptp(targets, axis=0) > 0  # the variance of equal numbers may round to over 0
+        variance = np.where(varies, targets.var(axis=0, dtype=np.float64), 1.0)
+        r2 = np.where(varies, 1 - squares / variance, squares == 0)
         rmse = np.sqrt(squares)
     return RegressionScore(loss, float(r2.mean()), tuple(rmse.tolist()), len(targets))
 
