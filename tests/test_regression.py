@@ -12,6 +12,7 @@ import pytest
 import fastnn
 from fastnn.data.examples import Dataset, Examples
 from fastnn.errors import CheckpointError, ConfigError, DataError
+from fastnn.training import checkpoint
 from fastnn.training.config import TrainConfig
 from fastnn.training.regressor import Regressor
 from fastnn.training.run import resume, train
@@ -41,6 +42,11 @@ def linear(targets: int = 1, noise: float = 0.0, count: int = 300, seed: int = 0
 
 def dataset(x, y, cut: int = 200, **options) -> Dataset:
     return fastnn.dataset_from_arrays(x[:cut], y[:cut], x[cut:], y[cut:], numbers=True, **options)
+
+
+@pytest.fixture
+def data() -> Dataset:
+    return dataset(*linear(2, noise=0.1))
 
 
 def r2_by_definition(truth, predicted):
@@ -181,12 +187,16 @@ def test_weights_that_cannot_be_are_refused(weights, told):
         fastnn.dataset_from_arrays(np.eye(4), [0, 1, 0, 1], weights=weights)
 
 
+def test_weights_that_leave_nothing_to_learn_are_refused(data):
+    held = train(changed(epochs=0, val=0.5), data=data).valid.count
+    assert held == 100
+    for weights in (np.zeros(200), np.full(200, np.nan)):
+        part = data.train._replace(weights=weights.astype(np.float32))
+        with pytest.raises(ConfigError, match="weights: must be finite, 0 or more, and not all 0"):
+            train(changed(epochs=0), data=replace(data, train=part))
+
+
 # ---- saving, going on ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def data() -> Dataset:
-    return dataset(*linear(2, noise=0.1))
 
 
 def test_a_saved_regressor_predicts_the_same(data, tmp_path):
@@ -215,6 +225,21 @@ def test_each_kind_of_network_is_loaded_as_what_it_is(data, tmp_path):
     with pytest.raises(CheckpointError, match=r"3 classes apart.*Classifier.load"):
         fastnn.Regressor.load(classes)
     assert type(load_predictor(classes)) is fastnn.Classifier
+
+
+@pytest.mark.parametrize("damage", ["wide", "missing", "loss"])
+def test_a_damaged_regressor_is_refused(data, tmp_path, damage):
+    file = train(changed(epochs=0), data=data, out=tmp_path).folder / "last.safetensors"
+    arrays, meta = checkpoint.load(file)
+    if damage == "wide":
+        arrays["targets/factor"] = np.ones(3)
+    if damage == "missing":
+        del arrays["targets/offset"]
+    if damage == "loss":
+        meta["model"]["objective"][0] = "cross-entropy"
+    checkpoint.save(tmp_path / "bad.safetensors", arrays, meta)
+    with pytest.raises(CheckpointError, match=r"bad\.safetensors: damaged or incomplete"):
+        load_predictor(tmp_path / "bad.safetensors", "cpu")
 
 
 def test_the_best_epoch_is_that_of_the_lowest_loss(data):
@@ -276,6 +301,11 @@ def test_targets_that_do_not_fit_are_refused(data, labels, fault):
     regressor = train(changed(epochs=0), data=data).regressor
     with pytest.raises(DataError, match=fault):
         regressor.evaluate(Examples(np.zeros((3, 4), np.float32), labels))
+
+
+def test_a_data_set_holds_classes_or_numbers(data):
+    with pytest.raises(DataError, match="has classes and the targets y0, y1; expected one of both"):
+        replace(data, class_names=("a", "b"))
 
 
 def test_limits_and_hold_outs_are_drawn_without_classes(data):

@@ -90,16 +90,15 @@ class Dataset:
             return f"has inputs of shape {inputs.shape}, expected (N, {self.schema.width})"
         if len(inputs) == 0:
             return "holds no examples"
-        if self.targets:
-            fault = self._fault_of_numbers(labels, (len(inputs), len(self.targets)))
-            if fault:
-                return fault
-        elif labels.shape != (len(inputs),):
-            return f"has {len(inputs)} inputs but labels of shape {labels.shape}; each needs one"
         if weights is not None and weights.shape != (len(inputs),):
             return f"has {len(inputs)} inputs but weights of shape {weights.shape}; each needs one"
         if self.targets:
-            return None
+            return self._fault_of_numbers(labels, (len(inputs), len(self.targets)))
+        return self._fault_of_codes(labels, len(inputs))
+
+    def _fault_of_codes(self, labels: NDArray[Any], count: int) -> str | None:
+        if labels.shape != (count,):
+            return f"has {count} inputs but labels of shape {labels.shape}; each needs one"
         classes = len(self.class_names)
         # Checked here once, because no kernel looks: an index out of range would be bent into it.
         if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:

@@ -58,15 +58,12 @@ def build(
     kernels = kernels_for(backend, config.kernels, config.precision)
     model = make_model(config, learn.inputs.shape[1], data.schema.outputs, backend, kernels)
     mirror = pictures(data.shape, data.schema.pixels, "flip_test") if config.flip_test else None
-    targets = Scaling.of_targets(learn.labels, learn.weights) if data.targets else None
+    weights = example_weights(config, learn, data.class_names)
+    targets = Scaling.of_targets(learn.labels, weights) if data.targets else None
     kind = Classifier if targets is None else Regressor
     predictor = kind(model, scaling, data.schema, mirror, targets)
     train_batches = Batches(
-        Examples(
-            learn.inputs,
-            learn.labels if targets is None else targets.scaled(learn.labels),
-            example_weights(config, learn, data.class_names),
-        ),
+        _as_trained(learn, targets)._replace(weights=weights),
         config.batch_size, scaling, backend, seed=config.seed, kernels=kernels,
         augmentation=make_augmentation(config, data),
     )  # fmt: skip
@@ -86,8 +83,7 @@ def build(
     )
     valid_batches = None
     if valid is not None:
-        labels = valid.labels if targets is None else targets.scaled(valid.labels)
-        unweighted = Examples(valid.inputs, labels)
+        unweighted = _as_trained(valid, targets)._replace(weights=None)
         valid_batches = Batches(unweighted, CHUNK[backend.name], scaling, backend, kernels=kernels)
     return Parts(trainer, predictor, learn, valid, train_batches, valid_batches)
 
@@ -114,6 +110,13 @@ def _hold_out(data: Dataset, config: TrainConfig) -> tuple[Examples, Examples | 
     rng = generator(config.seed, Stream.SPLIT)
     held, rest = data.split(count, rng, what=f"val: {config.val:g}")
     return data.train.take(rest), data.train.take(held)
+
+
+def _as_trained(examples: Examples, targets: Scaling | None) -> Examples:
+    """With scaled labels, where these are numbers to predict."""
+    if targets is None:
+        return examples
+    return examples._replace(labels=targets.scaled(examples.labels))
 
 
 def make_model(

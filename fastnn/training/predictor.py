@@ -84,11 +84,13 @@ class Predictor:
                 raise ValueError(f"scaling does not fit {sizes[0]} inputs")
             targets = None
             if schema.targets:
-                targets = Scaling("standard", arrays["targets/offset"], arrays["targets/factor"])
-                if targets.factor.shape != (sizes[-1],) or arrays["targets/offset"].shape != (
-                    sizes[-1],
-                ):
+                offset, factor = arrays["targets/offset"], arrays["targets/factor"]
+                targets = Scaling("standard", offset, factor)
+                if not offset.shape == factor.shape == (sizes[-1],):
                     raise ValueError(f"scaling of targets does not fit {sizes[-1]} outputs")
+            objective = Objective(*facts.get("objective", ()))
+            if objective.classifies == bool(schema.targets):
+                raise ValueError(f"the loss {objective.loss} does not fit the labels")
             mirror = facts.get("mirror")
             with backend.activate():
                 model = MLP(
@@ -99,7 +101,7 @@ class Predictor:
                     blocks=[Block(*block) for block in facts["blocks"]]
                     if "blocks" in facts
                     else None,
-                    objective=Objective(*facts.get("objective", ())),
+                    objective=objective,
                     dtype=dtype[facts["dtype"]],
                     kernels=kernels,
                 )
