@@ -1,8 +1,8 @@
 """fastnn: multilayer perceptrons trained on a CPU or an NVIDIA GPU by hand-written kernels.
 
 Shape letters used throughout: B batch rows, I layer inputs, O layer outputs, C classes,
-N examples, D values of one example (its pixels), P length of the flat parameter vector.
-`d<name>` is the gradient of the loss with respect to `<name>`.
+T numbers to predict, N examples, D values of one example (its pixels), P length of the flat
+parameter vector. `d<name>` is the gradient of the loss with respect to `<name>`.
 
 Names are loaded when first used, so `import fastnn` and `fastnn --help` stay quick.
 """
@@ -42,9 +42,12 @@ if TYPE_CHECKING:
     from fastnn.training.config import load_recipe as load_recipe
     from fastnn.training.lr_find import RangeTest as RangeTest
     from fastnn.training.lr_find import lr_find as lr_find
+    from fastnn.training.regressor import Regressor as Regressor
     from fastnn.training.run import Result as Result
     from fastnn.training.run import resume as resume
     from fastnn.training.run import train as train
+    from fastnn.training.saved import load_predictor as load_predictor
+    from fastnn.training.scoring import RegressionScore as RegressionScore
     from fastnn.training.scoring import Score as Score
     from fastnn.training.trainer import Trainer as Trainer
 
@@ -68,8 +71,10 @@ _HOMES = {
     "training.classifier": ("Classifier",),
     "training.config": ("TrainConfig", "load_recipe"),
     "training.lr_find": ("RangeTest", "lr_find"),
+    "training.regressor": ("Regressor",),
     "training.run": ("Result", "resume", "train"),
-    "training.scoring": ("Score",),
+    "training.saved": ("load_predictor",),
+    "training.scoring": ("RegressionScore", "Score"),
     "training.trainer": ("Trainer",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

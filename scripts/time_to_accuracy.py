@@ -34,8 +34,8 @@ from fastnn.kernels.cpu import Compiled
 from fastnn.rng import Stream, generator
 from fastnn.training.build import build, make_schedule
 from fastnn.training.callbacks import Callback, EpochReport
-from fastnn.training.classifier import CHUNK
 from fastnn.training.config import TrainConfig
+from fastnn.training.predictor import CHUNK
 from fastnn.training.run import load_data
 from fastnn.training.scoring import evaluate
 from fastnn.training.trainer import Trainer
@@ -82,7 +82,7 @@ def fastnn_run(config: TrainConfig, data: Dataset) -> Curve:
         parts = build(config, data, backend, [])
         assert data.test is not None
         kernels = parts.trainer.model.kernels
-        scaling = parts.classifier.scaling
+        scaling = parts.predictor.scaling
         test = Batches(data.test, CHUNK[backend.name], scaling, backend, kernels=kernels)
         watch = Watch(test)
         parts.trainer.callbacks.append(watch)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 
 from fastnn.data.arrays import read_array_inputs, read_npy, read_npz
+from fastnn.data.examples import Schema
 from fastnn.errors import DataError
 from tests.array_files import npy_bytes, write_npy, write_npz
 from tests.conftest import kind_of
@@ -226,3 +227,59 @@ def test_random_values_never_raise_anything_else(tmp_path: Path, content: bytes,
     path = write_npz(tmp_path, x=values.reshape(1, -1), y=np.zeros(1))
     with contextlib.suppress(DataError):
         read_npz(path)
+
+
+# ---- numbers to predict, and weights -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([0.5, -2, 7]),
+        np.array([3, 1, 2], np.int16),
+        np.array([[1, 2], [3, 4], [5, 6.5]]),
+        np.array([True, False, True]),
+    ],
+)
+def test_numbers_to_predict(tmp_path: Path, values: np.ndarray) -> None:
+    path = write_npz(tmp_path, x=IMAGES, y=values)
+    part, _ = read_npz(path, numbers=True)
+    assert part.labels.dtype == np.float32
+    np.testing.assert_array_equal(part.labels, values.reshape(3, -1))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (np.array(["a", "b", "c"]), r"y: found shape \(3,\) of <U1, expected the numbers to"),
+        (np.zeros((3, 1, 1)), r"y: found shape \(3, 1, 1\)"),
+        (np.zeros((3, 0)), r"y: found shape \(3, 0\)"),
+        (np.array([[0, 1], [2, np.nan], [1, 1]]), "y, row 1, column 1: found nan"),
+        (np.array([0, 1, 1e39]), r"y, row 2, column 0: found 1e\+39"),
+    ],
+)
+def test_faults_of_numbers_to_predict(tmp_path: Path, values: np.ndarray, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        read_npz(write_npz(tmp_path, x=IMAGES, y=values), numbers=True)
+
+
+def test_several_columns_of_a_table_to_predict(tmp_path: Path) -> None:
+    table = np.array([[1, 0.5, 2, 9], [0, 1.5, 3, 8]])
+    path = write_npy(tmp_path, table)
+    part = read_npy(path, label="3,1", numbers=True)
+    np.testing.assert_array_equal(part.labels, [[9, 0.5], [8, 1.5]])
+    np.testing.assert_array_equal(part.inputs, [[1, 2], [0, 3]])
+    schema = Schema((), (2,), False, (), ("y0", "y1"))
+    np.testing.assert_array_equal(read_array_inputs(path, schema, label="3,1"), [[1, 2], [0, 3]])
+
+
+@pytest.mark.parametrize("keys", ["x y", "x_train y_train x_test y_test"])
+def test_weights_are_those_of_the_training_part(tmp_path: Path, keys: str) -> None:
+    arrays = dict(zip(keys.split(), [IMAGES, LABELS, IMAGES[:2], LABELS[:2]], strict=False))
+    train, test = read_npz(write_npz(tmp_path, **arrays, weights=np.array([0, 2, 0.5])))
+    assert train.weights is not None
+    assert train.weights.dtype == np.float32
+    assert train.weights.tolist() == [0, 2, 0.5]
+    assert test is None or test.weights is None
+    with pytest.raises(DataError, match="weights, row 1: found -1"):
+        read_npz(write_npz(tmp_path, **arrays, weights=np.array([1, -1, 1])))

@@ -18,7 +18,7 @@ def configured(**settings):
 
 @pytest.fixture
 def model(blob_data):
-    return build(TrainConfig(hidden=(4,)), blob_data, get_backend("cpu"), ()).classifier.model
+    return build(TrainConfig(hidden=(4,)), blob_data, get_backend("cpu"), ()).predictor.model
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_scaling_is_fitted_on_the_learning_part_only():
     extremes = 0
     for seed in range(20):
         parts = build(TrainConfig(val=0.25, seed=seed), data, get_backend("cpu"), ())
-        scaling = parts.classifier.scaling
+        scaling = parts.predictor.scaling
         assert parts.valid is not None
         assert scaling.offset == pytest.approx(parts.learn.inputs.min())
         assert 1 / scaling.factor == pytest.approx(np.ptp(parts.learn.inputs))

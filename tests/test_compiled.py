@@ -290,9 +290,7 @@ def test_a_member_that_fails_leaves_nobody_waiting_and_the_weights_alone(absent)
             raise KeyboardInterrupt
         real.epoch.epoch(*arguments)
 
-    training.steps._kernels = SimpleNamespace(
-        loops=real.loops, epoch=SimpleNamespace(epoch=epoch)
-    )
+    training.steps._kernels = SimpleNamespace(loops=real.loops, epoch=SimpleNamespace(epoch=epoch))
     raised = []
 
     def run():

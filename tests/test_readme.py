@@ -18,7 +18,7 @@ def test_examples_run(number, capsys):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
 
 
 def test_linked_files_exist():

@@ -63,3 +63,26 @@ def test_unknown_kind_is_named():
 def test_a_constant_column_is_recognised_in_spite_of_rounding():
     inputs = np.full((1000, 1), 0.1, np.float32)
     assert Scaling.fit(inputs, "standard").factor.tolist() == [1.0]
+
+
+def test_targets_are_standardised_by_the_weights_of_examples():
+    """A whole weight is so many examples; what has none is not there."""
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(50, 2)) * [1e-3, 1e6] + [1e3, -1]
+    weights = rng.integers(0, 4, 50).astype(np.float32)
+    scaling = Scaling.of_targets(targets, weights)
+    repeated = np.repeat(targets, weights.astype(int), axis=0)
+    out = scaled(scaling, repeated)
+    assert out.mean(axis=0) == pytest.approx([0, 0], abs=1e-9)
+    assert out.std(axis=0) == pytest.approx([1, 1])
+    np.testing.assert_array_equal(scaling.scaled(targets), scaled(scaling, targets))
+    np.testing.assert_allclose(scaling.unscaled(scaling.scaled(targets)), targets, rtol=1e-12)
+
+
+def test_a_target_that_never_changes_keeps_its_unit_in_spite_of_rounding():
+    rng = np.random.default_rng(0)
+    for value in (0.1, 1 / 3, 1e6 / 7):
+        for _ in range(20):
+            weights = rng.uniform(0, 1, 77).astype(np.float32)
+            scaling = Scaling.of_targets(np.full((77, 1), value), weights)
+            assert scaling.factor.tolist() == [1.0]

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastnn.data import tables
+from fastnn.data.examples import Schema
 from fastnn.data.tables import read_table, read_table_inputs
 from fastnn.errors import DataError
 from tests.conftest import kind_of
@@ -246,3 +247,75 @@ def test_a_header_may_hold_numbers_if_it_names_the_label(tmp_path: Path) -> None
     part = read_table(path, label="grade")
     assert part.labels.tolist() == ["a", "b"]
     assert part.inputs.shape == (2, 2)
+
+
+# ---- numbers to predict --------------------------------------------------------------------------
+
+HOUSES = "area,price,rooms,rent\n50,100.5,2,0.5\n80,-3e2,3,1\n"
+
+
+@pytest.mark.parametrize(
+    ("label", "targets", "columns"),
+    [
+        ("price", [[100.5], [-300]], ("price", "area", "rooms", "rent")),
+        ("rent, price", [[0.5, 100.5], [1, -300]], ("rent", "price", "area", "rooms")),
+        ("-1,1", [[0.5, 100.5], [1, -300]], ("rent", "price", "area", "rooms")),
+        (None, [[50], [80]], ("area", "price", "rooms", "rent")),
+    ],
+)
+def test_columns_of_numbers_to_predict(
+    tmp_path: Path, label: str | None, targets: list[list[float]], columns: tuple[str, ...]
+) -> None:
+    part = read_table(written(tmp_path, HOUSES), label=label, numbers=True)
+    assert part.labels.dtype == np.float32
+    np.testing.assert_array_equal(part.labels, np.array(targets, np.float32))
+    assert part.columns == columns
+    found = dict(zip(columns[len(targets[0]) :], part.inputs.T.tolist(), strict=True))
+    assert found["rooms"] == [2, 3]
+    assert "price" not in found or label is None
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "told"),
+    [
+        ("a,b\n1,2\n1,cheap\n", "b", r"row 3, column 1 \(b\): found cheap, expected a number"),
+        ("a,b\n1,2\n1,nan\n", "b", r"row 3, column 1 \(b\): found nan, expected a finite"),
+        ("a,b\n1,-inf\n", "b", r"row 2, column 1 \(b\): found -inf, expected a finite"),
+        ("a,b\n1,\n", "b", r"row 2, column 1 \(b\): found an empty cell"),
+        ("a,b\n1,2\n", "b,c", "found 0 columns called 'c'"),
+        ("a,b,c\n1,2,3\n", "b,1", "'b,1': found one of them twice"),
+        ("a,b\n1,2\n", "b,a", "found no other, expected at least one feature"),
+        ("1,2\n3,4\n", "price", "no header row"),
+        ("price,pixel0\n1.5,255\n2.5,7.5\n", "price", r"row 3, column 0: found 7\.5.*pixelN"),
+    ],
+)
+def test_each_fault_of_numbers_is_told(tmp_path: Path, text: str, label: str, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        read_table(written(tmp_path, text), label=label, numbers=True)
+
+
+def test_pictures_with_numbers_to_predict_are_bytes(tmp_path: Path) -> None:
+    part = read_table(written(tmp_path, "age,pixel0\n1.5,255\n2.5,7\n"), numbers=True, label="age")
+    assert part.inputs.dtype == np.uint8
+    np.testing.assert_array_equal(part.labels, [[1.5], [2.5]])
+
+
+def test_a_header_of_years_may_name_several_labels(tmp_path: Path) -> None:
+    path = written(tmp_path, "1999,2000,price,rent\n1,2,3,4\n")
+    part = read_table(path, label="rent,price", numbers=True)
+    np.testing.assert_array_equal(part.labels, [[4, 3]])
+    np.testing.assert_array_equal(part.inputs, [[1, 2]])
+
+
+def test_inputs_of_a_model_of_numbers(tmp_path: Path) -> None:
+    columns = ("rent", "price", "area", "rooms")
+    schema = Schema((), (2,), False, columns, ("rent", "price"))
+    expected = np.array([[50, 2], [80, 3]], np.float32)
+    found = read_table_inputs(written(tmp_path, HOUSES), schema, label="rent,price")
+    np.testing.assert_array_equal(found, expected)
+    bare = written(tmp_path, "area,rooms\n50,2\n80,3\n")
+    np.testing.assert_array_equal(read_table_inputs(bare, schema, label="rent,price"), expected)
+    with pytest.raises(DataError, match="found the column 'rooms', expected the column 'area'"):
+        read_table_inputs(written(tmp_path, "rooms,area\n2,50\n"), schema, label="rent,price")
+    with pytest.raises(DataError, match="found 3 columns, expected 2, or 4 with the label columns"):
+        read_table_inputs(written(tmp_path, "a,b,c\n2,5,1\n"), schema)

@@ -34,29 +34,27 @@ def evaluate(
         from fastnn.training.checkpoint import config_of
         from fastnn.training.run import load_data
 
-        file, meta, classifier = open_saved(run, device or "auto", threads)
+        file, meta, predictor = open_saved(run, device or "auto", threads)
         config = config_of(meta, file)
         output.warn_if_untrained(meta)
         if test_data is not None:
             name = test_data.stem
-            test = read_labelled(test_data, classifier.schema, label=config.label)
+            test = read_labelled(test_data, predictor.schema, label=config.label)
         else:
             config = replace(config, data_dir=data_dir or config.data_dir)
             with download_bar(quiet=json) as progress:
                 data = load_data(config, warn=output.warn, progress=progress)
             if data.test is None:
                 raise DataError(f"{data.name} has no test part; name a file with --test-data")
-            if data.schema != classifier.schema:
+            if data.schema != predictor.schema:
                 raise DataError(
                     f"{data.name} is no longer what the network was trained on: found "
-                    f"{data.schema}, expected {classifier.schema}"
+                    f"{data.schema}, expected {predictor.schema}"
                 )
             name, test = data.name, data.test
-        score = classifier.evaluate(test)
+        score = predictor.evaluate(test)
         if json:
             output.emit("done", asdict(score) | {"dataset": name, "run": str(run)})
         else:
-            print(
-                f"{name}: accuracy {output.percent(score.accuracy)}, loss {score.loss:.4f} "
-                f"on {score.count:,} test examples"
-            )
+            figures = ", ".join(f"{key} {text}" for key, text in output.figures(score).items())
+            print(f"{name}: {figures}, loss {score.loss:.4f} on {score.count:,} test examples")

@@ -15,8 +15,8 @@ def info(run: Run, json: Json = False) -> None:
     with output.exit_codes(as_json=json):
         from fastnn.nn.description import parts_of
 
-        file, meta, classifier = open_saved(run, "cpu")
-        model = classifier.model
+        file, meta, predictor = open_saved(run, "cpu")
+        model = predictor.model
         parts = parts_of(model.sizes, model.blocks, classifies=model.objective.classifies)
         values: dict[str, Any] = {
             "file": str(file),
@@ -25,7 +25,8 @@ def info(run: Run, json: Json = False) -> None:
             "sizes": list(model.sizes),
             "parameters": model.parameters,
             "layers": [part._asdict() for part in parts],
-            "classes": list(classifier.class_names),
+            "classes": list(predictor.schema.class_names),
+            "targets": list(predictor.schema.targets),
             "config": meta.get("config", {}),
             "fingerprint": meta.get("fingerprint"),
         }
@@ -38,6 +39,7 @@ def info(run: Run, json: Json = False) -> None:
 
 
 def _print(values: dict[str, Any]) -> None:
-    print(f"\nclasses          {', '.join(values['classes'])}")
+    kind = "targets" if values["targets"] else "classes"
+    print(f"\n{kind:16} {', '.join(values[kind])}")
     print_settings(values["config"])
     print(f"fingerprint      {values['fingerprint']}")

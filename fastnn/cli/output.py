@@ -18,6 +18,8 @@ from fastnn.errors import FastNNError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fastnn.training.scoring import RegressionScore, Score
+
 SCHEMA = 1
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for `... | head`
 
@@ -78,6 +80,13 @@ def emit(event: str, values: Mapping[str, Any]) -> None:
 def percent(share: float | None) -> str:
     """0.8812 as "88.12 %"."""
     return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def figures(score: Score | RegressionScore) -> dict[str, str]:
+    """What tells how good a network is, by name: accuracy, or R2 and each target's RMSE."""
+    if score.accuracy is not None:
+        return {"accuracy": percent(score.accuracy)}
+    return {"R2": f"{score.r2:.4f}", "RMSE": ", ".join(f"{error:.4g}" for error in score.rmse)}
 
 
 def loss_text(value: float | None) -> str:

@@ -1,17 +1,24 @@
-"""`fastnn predict`: class and probability for each row of a file."""
+"""`fastnn predict`: class and probability for each row of a file, or the numbers predicted."""
 
 from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fastnn.cli import output
 from fastnn.cli.options import Device, Json, Run, Threads
 from fastnn.cli.saved import open_saved
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastnn.training.classifier import Classifier
+    from fastnn.training.regressor import Regressor
 
 
 def predict(
@@ -27,7 +34,8 @@ def predict(
 ) -> None:
     """Predict the rows of FILE with the network of RUN.
 
-    Writes a CSV of index, class, name, probability to stdout.
+    Writes a CSV of index, class, name, probability to stdout; or of index and the numbers that the
+    network was trained to predict, named as in training.
 
     FILE holds images (IDX), a table (.csv, with or without the label column of training), or arrays
     (.npy; .npz: x, X, images, inputs or features, else its x_test).
@@ -36,21 +44,39 @@ def predict(
         from fastnn.data.source import read_inputs
         from fastnn.training.checkpoint import config_of
 
-        weights, meta, classifier = open_saved(run, device or "auto", threads)
+        weights, meta, predictor = open_saved(run, device or "auto", threads)
         label = label or config_of(meta, weights).label
-        inputs = read_inputs(file, classifier.schema, label=label)
+        inputs = read_inputs(file, predictor.schema, label=label)
         output.warn_if_untrained(meta)
-        probabilities = classifier.predict_proba(inputs)
-        codes = probabilities.argmax(axis=1)
         rows = csv.writer(sys.stdout, lineterminator="\n")
         if not json:
-            rows.writerow(["index", "class", "name", "probability"])
-        for index, code in enumerate(codes.tolist()):
-            name, probability = classifier.class_names[code], float(probabilities[index, code])
+            names = predictor.schema.targets or ("class", "name", "probability")
+            rows.writerow(["index", *names])
+        count = 0
+        for count, (values, texts) in enumerate(_predictions(predictor, inputs), 1):
             if json:
-                values = {"index": index, "class": code, "name": name, "probability": probability}
-                output.emit("prediction", values)
+                output.emit("prediction", {"index": count - 1, **values})
             else:
-                rows.writerow([index, code, name, f"{probability:.6f}"])
+                rows.writerow([count - 1, *texts])
         if json:
-            output.emit("done", {"count": len(codes), "run": str(run)})
+            output.emit("done", {"count": count, "run": str(run)})
+
+
+def _predictions(
+    predictor: Classifier | Regressor, inputs: NDArray[Any]
+) -> Iterator[tuple[dict[str, Any], list[object]]]:
+    """Each prediction as the values of an event, and as the cells of a row."""
+    from fastnn.training.regressor import Regressor
+
+    if isinstance(predictor, Regressor):
+        names = predictor.target_names
+        for row in predictor.predict(inputs).reshape(len(inputs), len(names)).tolist():
+            values = dict(zip(names, row, strict=True))
+            yield {"values": values}, [f"{value:.9g}" for value in row]
+        return
+    probabilities = predictor.predict_proba(inputs)
+    codes = probabilities.argmax(axis=1)
+    for index, code in enumerate(codes.tolist()):
+        name, probability = predictor.class_names[code], float(probabilities[index, code])
+        values = {"class": code, "name": name, "probability": probability}
+        yield values, [code, name, f"{probability:.6f}"]

@@ -38,11 +38,12 @@ class Progress(Callback):
     def on_fit_start(self, trainer: Trainer) -> None:
         model = trainer.model
         data, network = self._data, "-".join(map(str, model.sizes))
-        classes = len(data.class_names)
-        named = "" if classes > 12 else f" ({', '.join(data.class_names)})"
-        of = f" of column {data.columns[0]!r}" if data.columns else ""
+        names = data.targets or data.class_names
+        kind = "targets" if data.targets else "classes"
+        named = "" if len(names) > 12 else f" ({', '.join(names)})"
+        of = f" of column {data.columns[0]!r}" if data.columns and not data.targets else ""
         self._say(f"{data.name} on {model.backend} ({model.backend.reason})")
-        self._say(f"{len(data.train.labels):,} examples, {classes} classes{of}{named}")
+        self._say(f"{len(data.train.labels):,} examples, {len(names)} {kind}{of}{named}")
         steps = f", {trainer.path} steps" if model.backend.name == "cuda" else ""
         self._say(f"network {network}, {model.parameters:,} parameters{steps}")
         if trainer.epoch or trainer.position:
@@ -67,13 +68,13 @@ class Progress(Callback):
         parts = [  # (what goes first where the line is too narrow, text)
             (9, f"epoch {report.epoch:>{len(str(total))}}/{total}"),
             (6, f"loss {loss_text(report.train_loss)}"),
-            (5, f"acc {percent(report.train_accuracy)}"),
         ]
+        if report.train_accuracy is not None:
+            parts.append((5, f"acc {percent(report.train_accuracy)}"))
         if report.valid_loss is not None:
-            parts += [
-                (7, f"val {loss_text(report.valid_loss)}"),
-                (8, f"acc {percent(report.valid_accuracy)}"),
-            ]
+            parts.append((7, f"val {loss_text(report.valid_loss)}"))
+        if report.valid_accuracy is not None:
+            parts.append((8, f"acc {percent(report.valid_accuracy)}"))
         parts += [
             (2, f"{report.samples_per_second:,.0f}/s"),
             (1, f"lr {report.learning_rate:.2g}"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from fastnn.training.classifier import Classifier
+    from fastnn.training.regressor import Regressor
 
 
 class Saved(NamedTuple):
@@ -14,7 +15,7 @@ class Saved(NamedTuple):
 
     file: Path
     meta: dict[str, Any]
-    classifier: Classifier
+    predictor: Classifier | Regressor
 
 
 def open_saved(run: Path, device: str, threads: int = 0) -> Saved:
@@ -22,12 +23,13 @@ def open_saved(run: Path, device: str, threads: int = 0) -> Saved:
     from fastnn.backend import get_backend
     from fastnn.kernels import kernels_for
     from fastnn.training import checkpoint
-    from fastnn.training.classifier import Classifier, weights_file
+    from fastnn.training.predictor import weights_file
+    from fastnn.training.saved import predictor_from
 
     file = weights_file(run)
     arrays, meta = checkpoint.load(file)
     backend = get_backend(device, threads=threads)
     # For the rows of one command, loading Numba takes longer than its kernels would save.
     kernels = kernels_for(backend, "reference") if backend.name == "cpu" else None
-    classifier = Classifier.from_checkpoint(arrays, meta, backend, source=file, kernels=kernels)
-    return Saved(file, meta, classifier)
+    predictor = predictor_from(arrays, meta, backend, source=file, kernels=kernels)
+    return Saved(file, meta, predictor)

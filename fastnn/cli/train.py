@@ -184,11 +184,12 @@ def _print_summary(result: Result) -> None:
         f"{result.dataset}: {epochs} epoch{plural} in {result.seconds:.1f} s "
         f"({result.device}, {result.kernels} kernels)"
     )
-    print(f"{'':10}  {'loss':>8}  {'accuracy':>9}  {'examples':>8}")
+    headings = "  ".join(f"{name:>9}" for name in output.figures(result.train))
+    print(f"{'':10}  {'loss':>8}  {headings}  {'examples':>8}")
     for part, score in (("train", result.train), ("valid", result.valid), ("test", result.test)):
         if score is not None:
-            accuracy = output.percent(score.accuracy)
-            print(f"{part:10}  {score.loss:8.4f}  {accuracy:>9}  {score.count:8,}")
+            figures = "  ".join(f"{text:>9}" for text in output.figures(score).values())
+            print(f"{part:10}  {score.loss:8.4f}  {figures}  {score.count:8,}")
     if result.test is None:
         output.note("no test part: give one with --test-data")
     print(f"run         {result.folder}")

@@ -22,27 +22,41 @@ def dataset_from_arrays(
     y_test: ArrayLike | None = None,
     *,
     name: str = "arrays",
+    numbers: bool = False,
+    weights: ArrayLike | None = None,
 ) -> Dataset:
     """A data set of inputs (N, ...) and labels (N,), whole numbers or text, as in an .npz file.
 
     Bytes are taken for pixels (all share the range 0 to 255), other numbers for columns of a table.
-    Classes are the distinct labels in order; they become codes 0..C-1.
+    Classes are the distinct labels in order; they become codes 0..C-1. Where y holds `numbers` to
+    predict, it is (N,) or (N, T). `weights` (N,), 0 or more, say how much each training example
+    counts.
     """
     if (x_test is None) != (y_test is None):
         raise DataError("found one of x_test and y_test, expected both or neither")
-    train = part_of(np.asarray(x), np.asarray(y), Path(name), ("x", "y"))
+    train = part_of(
+        np.asarray(x), np.asarray(y), Path(name), ("x", "y"), numbers=numbers,
+        weights=None if weights is None else np.asarray(weights),
+    )  # fmt: skip
     if x_test is None or y_test is None:
-        return assembled(name, train, None)
-    where = Path(f"{name}, test part")
-    test = part_of(np.asarray(x_test), np.asarray(y_test), where, ("x_test", "y_test"))
-    return assembled(name, train, test)
+        return assembled(name, train, None, numbers=numbers)
+    test = part_of(
+        np.asarray(x_test), np.asarray(y_test), Path(f"{name}, test part"), ("x_test", "y_test"),
+        numbers=numbers,
+    )  # fmt: skip
+    return assembled(name, train, test, numbers=numbers)
 
 
-def assembled(name: str, train: Part, test: Part | None) -> Dataset:
-    """A data set of two parts, whose labels become codes in the order of the training classes."""
-    class_names = classes_of(train)
-    examples = Examples(train.inputs, codes_of(train, class_names))
-    data = Dataset(name, examples, None, class_names, train.shape, train.columns)
+def assembled(name: str, train: Part, test: Part | None, *, numbers: bool = False) -> Dataset:
+    """A data set of two parts, whose labels become codes in the order of the training classes.
+
+    Or remain the `numbers` that they are.
+    """
+    class_names = () if numbers else classes_of(train)
+    targets = _target_names(train) if numbers else ()
+    labels = train.labels if numbers else codes_of(train, class_names)
+    examples = Examples(train.inputs, labels, train.weights)
+    data = Dataset(name, examples, None, class_names, train.shape, train.columns, targets)
     return data if test is None else replace(data, test=fitted(test, data.schema))
 
 
@@ -63,4 +77,19 @@ def fitted(part: Part, schema: Schema) -> Examples:
         )
     if not schema.pixels:
         inputs = inputs.astype(np.float32, copy=False)
-    return Examples(inputs, codes_of(part, schema.class_names))
+    if not schema.targets:
+        return Examples(inputs, codes_of(part, schema.class_names))
+    if part.labels.shape[1] != len(schema.targets):
+        raise DataError(
+            f"{part.path}: found {part.labels.shape[1]} numbers to predict, expected "
+            f"{len(schema.targets)} as in training: {', '.join(schema.targets)}"
+        )
+    return Examples(inputs, part.labels)
+
+
+def _target_names(part: Part) -> tuple[str, ...]:
+    """The header's names for the numbers to predict; without one y, or y0, y1, ..."""
+    count = part.labels.shape[1]
+    if part.columns:
+        return part.columns[:count]
+    return ("y",) if count == 1 else tuple(f"y{target}" for target in range(count))

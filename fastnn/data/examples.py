@@ -37,22 +37,36 @@ class Examples(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What examples of one kind are like: enough to read more of them and to name their classes."""
+    """What examples of one kind are like: enough to read more of them and to name their labels."""
 
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # empty where numbers are predicted
     shape: tuple[int, ...]  # of one example
     pixels: bool  # inputs are bytes
-    columns: tuple[str, ...] = ()  # a table's header: the label's name, then the features'
+    columns: tuple[str, ...] = ()  # a table's header: the labels' names, then the features'
+    targets: tuple[str, ...] = ()  # names of the numbers to predict; empty where classes are
 
     @property
     def width(self) -> int:
         """D, the values of one example."""
         return prod(self.shape)
 
+    @property
+    def outputs(self) -> int:
+        """What a network has to put out: C for classes, T for numbers."""
+        return len(self.targets or self.class_names)
+
+    @property
+    def label_columns(self) -> int:
+        """How many columns of a table hold labels."""
+        return len(self.targets) or 1
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A named data set on the host. `shape` is one example's, (28, 28) for Fashion-MNIST."""
+    """A named data set on the host. `shape` is one example's, (28, 28) for Fashion-MNIST.
+
+    Either `class_names` say what the labels stand for, or `targets` name the numbers to predict.
+    """
 
     name: str
     train: Examples = field(repr=False)
@@ -60,6 +74,7 @@ class Dataset:
     class_names: tuple[str, ...]
     shape: tuple[int, ...]
     columns: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part, examples in (("training", self.train), ("test", self.test)):
@@ -75,10 +90,15 @@ class Dataset:
             return f"has inputs of shape {inputs.shape}, expected (N, {self.schema.width})"
         if len(inputs) == 0:
             return "holds no examples"
-        if labels.shape != (len(inputs),):
-            return f"has {len(inputs)} inputs but labels of shape {labels.shape}; each needs one"
         if weights is not None and weights.shape != (len(inputs),):
             return f"has {len(inputs)} inputs but weights of shape {weights.shape}; each needs one"
+        if self.targets:
+            return self._fault_of_numbers(labels, (len(inputs), len(self.targets)))
+        return self._fault_of_codes(labels, len(inputs))
+
+    def _fault_of_codes(self, labels: NDArray[Any], count: int) -> str | None:
+        if labels.shape != (count,):
+            return f"has {count} inputs but labels of shape {labels.shape}; each needs one"
         classes = len(self.class_names)
         # Checked here once, because no kernel looks: an index out of range would be bent into it.
         if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
@@ -86,11 +106,20 @@ class Dataset:
             return f"has labels {found}, expected whole numbers from 0 to {classes - 1}"
         return None
 
+    def _fault_of_numbers(self, labels: NDArray[Any], shape: tuple[int, int]) -> str | None:
+        if self.class_names:
+            return f"has classes and the targets {', '.join(self.targets)}; expected one of both"
+        if labels.shape != shape:
+            return f"has targets of shape {labels.shape}, expected {shape}"
+        if labels.dtype.kind != "f" or not np.isfinite(labels).all():
+            return f"has targets as {labels.dtype}, expected floats that are all finite"
+        return None
+
     @property
     def schema(self) -> Schema:
         """What its examples are like."""
         pixels = self.train.inputs.dtype == np.uint8
-        return Schema(self.class_names, self.shape, pixels, self.columns)
+        return Schema(self.class_names, self.shape, pixels, self.columns, self.targets)
 
     def fingerprint(self) -> str:
         """SHA-256 over the training arrays: tells two data sets of the same name apart."""
@@ -107,15 +136,36 @@ class Dataset:
         total = len(self.train.labels)
         if count >= total:
             return self
-        classes = len(np.unique(self.train.labels))
+        classes = 0 if self.targets else len(np.unique(self.train.labels))
         if count < classes:
             raise ConfigError(
                 f"limit_train: {count} examples cannot show {classes} classes; "
                 f"expected at least {classes}"
             )
         rng = generator(seed, Stream.SAMPLE)
-        _, rows = stratified_split(self.train.labels, total - count, rng, what="limit_train")
+        _, rows = self.split(total - count, rng, what="limit_train")
         return replace(self, train=self.train.take(rows))
+
+    def split(
+        self, count: int, rng: np.random.Generator, *, what: str
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """`count` rows of the training part and the rest: classes in proportion, or just drawn."""
+        halves = random_split if self.targets else stratified_split
+        return halves(self.train.labels, count, rng, what=what)
+
+
+def random_split(
+    labels: NDArray[np.float32], count: int, rng: np.random.Generator, *, what: str
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split rows 0..N-1 into `count` drawn ones and the rest, both in rising order."""
+    total = len(labels)
+    if not 0 < count < total:
+        raise ConfigError(
+            f"{what} holds out {count} of {total} examples; expected 1 to {total - 1}, so that one "
+            "is left to learn from, or none (0)"
+        )
+    order = rng.permutation(total)
+    return np.sort(order[:count]), np.sort(order[count:])
 
 
 def stratified_split(

@@ -20,8 +20,9 @@ PICTURE = 784  # so many columns that are all bytes are taken for a picture of 2
 class Part(NamedTuple):
     """Examples of one file: inputs (N, D) uint8 or float32; labels (N,) integers, or str objects.
 
-    `shape` is one example's. Row i of the arrays is called row `first_row` + i in messages.
-    `columns` is what a header calls the label and then the features, or empty without a header.
+    Where numbers are to be predicted, labels are targets (N, T) float32. `shape` is one example's.
+    Row i of the arrays is called row `first_row` + i in messages. `columns` is what a header calls
+    the labels and then the features, or empty without a header. `weights` are those of `Examples`.
     """
 
     path: Path
@@ -30,6 +31,26 @@ class Part(NamedTuple):
     shape: tuple[int, ...]
     first_row: int
     columns: tuple[str, ...] = ()
+    weights: NDArray[np.float32] | None = None
+
+
+def target_columns(path: Path, width: int, names: Sequence[str], label: str | None) -> list[int]:
+    """The places 0..width-1 of the columns of numbers to predict."""
+    places = [label_column(path, width, names, one) for one in label_names(label)]
+    if len(set(places)) != len(places):
+        raise DataError(
+            f"{path}: label columns {label!r}: found one of them twice, expected each once"
+        )
+    if len(places) == width:
+        raise DataError(
+            f"{path}: label columns {label!r}: found no other, expected at least one feature"
+        )
+    return places
+
+
+def label_names(label: str | None) -> list[str | None]:
+    """The columns that a comma-separated list names; a name that holds a comma needs its number."""
+    return [None] if label is None else [name.strip() for name in label.split(",")]
 
 
 def label_column(path: Path, width: int, names: Sequence[str], label: str | None) -> int:
@@ -102,6 +123,20 @@ def whole_number(text: str) -> int | None:
     if value is None or not value.is_integer():
         return None
     return int(text) if re.fullmatch("[-+]?[0-9]+", text) else int(value)
+
+
+def required_bytes(
+    values: NDArray[Any], path: Path, expected: str, *, first_row: int = 0
+) -> NDArray[np.uint8]:
+    """The values (N, D) as uint8; DataError that names the first which is none."""
+    narrowed = as_bytes(values)
+    if narrowed is None:
+        row, column = np.argwhere(~are_bytes(values))[0]
+        raise DataError(
+            f"{path}: row {first_row + row}, column {column}: found {values[row, column]}, "
+            f"expected {expected}"
+        )
+    return narrowed
 
 
 def picture_shape(inputs: NDArray[Any]) -> tuple[int, ...]:

@@ -1,4 +1,8 @@
-"""Input scaling: fitted on the training part, stored with the model, applied while gathering."""
+"""Scaling, fitted on the training part and stored with the model.
+
+Of inputs it is applied while they are gathered; of numbers to predict once, and taken back from
+what the network puts out.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +44,33 @@ class Scaling:
             offset = inputs.mean(axis=0, dtype=np.float64)
             spread = inputs.std(axis=0, dtype=np.float64)
         return cls(kind, offset, 1 / np.where(spread > 0, spread, 1.0))
+
+    @classmethod
+    def of_targets(
+        cls, targets: NDArray[np.floating], weights: NDArray[np.float32] | None = None
+    ) -> Scaling:
+        """To mean 0 and deviation 1 of each column of targets (N, T), by the weights of examples.
+
+        What does not count has no part in it, and twice the weight is the same as two examples.
+        """
+        shares = np.ones(len(targets)) if weights is None else weights.astype(np.float64)
+        counted, shares = targets[shares > 0].astype(np.float64), shares[shares > 0]
+        mean = np.average(counted, axis=0, weights=shares)
+        deviation = np.sqrt(np.average((counted - mean) ** 2, axis=0, weights=shares))
+        varies = np.ptp(counted, axis=0) > 0  # the deviation of equal numbers may round to over 0
+        return cls("standard", mean, 1 / np.where(varies, deviation, 1.0))
+
+    def scaled(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """(values - offset) * factor."""
+        offset = 0.0 if self.offset is None else self.offset
+        scaled: NDArray[np.float64] = (values.astype(np.float64) - offset) * self.factor
+        return scaled
+
+    def unscaled(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """What `scaled` would make these values of."""
+        offset = 0.0 if self.offset is None else self.offset
+        unscaled: NDArray[np.float64] = values.astype(np.float64) / self.factor + offset
+        return unscaled
 
 
 def _mean_and_deviation_of_bytes(

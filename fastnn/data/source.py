@@ -46,6 +46,7 @@ def load_dataset(
     label: str | None = None,
     limit: int | None = None,
     seed: int = 0,
+    numbers: bool = False,
     warn: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -54,10 +55,13 @@ def load_dataset(
     `auto` is Fashion-MNIST if it can be had, else garments, announced through `warn` (by default
     `warnings.warn`); whatever is asked for by name or in `data_dir` is never replaced. `test_data`
     is a second file of the same kind; `label` chooses the label column of a table; `limit` keeps at
-    most so many training examples, sampled with `seed` (of garments, the first).
+    most so many training examples, sampled with `seed` (of garments, the first). Where labels are
+    `numbers` to predict instead of classes, `label` may be several columns, separated by commas.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit {limit}: expected at least 1 training example, or none")
+    if name in DATASET_NAMES and numbers:
+        raise _only_classes(name)
     if name in DATASET_NAMES:
         _refuse(name, "files only", test_data=test_data, label=label)
     if name not in NAMED_SETS and name != "auto":
@@ -82,7 +86,7 @@ def load_dataset(
     elif name in NAMED_SETS:
         data = load_named(NAMED_SETS[name], data_dir=data_dir, progress=progress)
     else:
-        data = _load_path(_existing(name), test_data, label)
+        data = _load_path(_existing(name), test_data, label, numbers=numbers)
     return data if limit is None else data.limited(limit, seed)
 
 
@@ -112,7 +116,7 @@ def read_inputs(path: Path, schema: Schema, *, label: str | None = None) -> NDAr
 
 def read_labelled(path: Path, schema: Schema, *, label: str | None = None) -> Examples:
     """Labelled examples of a known kind from one .csv, .npz or .npy file."""
-    part, more = _file_parts(path, label)
+    part, more = _file_parts(path, label, numbers=bool(schema.targets))
     if more is not None:
         raise DataError(f"{path}: found two parts, expected one set of inputs and labels")
     return fitted(part, schema)
@@ -137,6 +141,13 @@ def _refuse(name: str, scope: str, **given: object) -> None:
             raise ConfigError(f"{option} {value}: only for {scope}; {name} takes none")
 
 
+def _only_classes(name: str) -> ConfigError:
+    return ConfigError(
+        f"dataset: {name} holds pictures of classes, but the loss is one of numbers; name a .csv, "
+        ".npz or .npy file, or use the loss cross-entropy"
+    )
+
+
 def _existing(name: str) -> Path:
     path = Path(name)
     with suppress(OSError):  # a name too long to be a file's
@@ -149,31 +160,33 @@ def _existing(name: str) -> Path:
     )
 
 
-def _load_path(path: Path, test_data: Path | None, label: str | None) -> Dataset:
+def _load_path(path: Path, test_data: Path | None, label: str | None, *, numbers: bool) -> Dataset:
+    if path.is_dir() and numbers:
+        raise _only_classes(str(path))
     if path.is_dir():
         _refuse(str(path), ".csv, .npz and .npy files only", test_data=test_data, label=label)
         return assembled(path.resolve().name, *_folder_parts(path))
     suffix = path.suffix.lower()
-    train, test = _file_parts(path, label)
+    train, test = _file_parts(path, label, numbers=numbers)
     if test_data is not None:
         if test_data.suffix.lower() != suffix:
             raise DataError(f"{test_data}: expected a {suffix} file, as {path} is one")
         if test is not None:
             raise DataError(f"{path} holds a test part already; leave out {test_data}")
-        data = assembled(path.stem, train, None)
+        data = assembled(path.stem, train, None, numbers=numbers)
         return replace(data, test=read_labelled(test_data, data.schema, label=label))
-    return assembled(path.stem, train, test)
+    return assembled(path.stem, train, test, numbers=numbers)
 
 
-def _file_parts(path: Path, label: str | None) -> tuple[Part, Part | None]:
+def _file_parts(path: Path, label: str | None, *, numbers: bool) -> tuple[Part, Part | None]:
     suffix = path.suffix.lower()
     if suffix == ".npz":
         _refuse(str(path), ".csv and .npy files only", label=label)
-        return read_npz(path)
+        return read_npz(path, numbers=numbers)
     if suffix == ".npy":
-        return read_npy(path, label=label), None
+        return read_npy(path, label=label, numbers=numbers), None
     if suffix == ".csv":
-        return read_table(path, label=label), None
+        return read_table(path, label=label, numbers=numbers), None
     raise DataError(f"{path}: found a file that is called {suffix or path.name}, expected {_KINDS}")
 
 

@@ -11,7 +11,7 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -30,9 +30,12 @@ from fastnn.data.parts import (
     as_bytes,
     check_columns,
     label_column,
+    label_names,
     number,
     picture_shape,
+    required_bytes,
     shortened,
+    target_columns,
 )
 from fastnn.errors import DataError
 
@@ -41,20 +44,23 @@ _LONGEST_ROW = 1 << 24  # characters
 _PIXELS_NAMED = "a whole number from 0 to 255, because the columns are named pixelN"
 
 
-def read_table(path: Path, *, label: str | None = None) -> Part:
+def read_table(path: Path, *, label: str | None = None, numbers: bool = False) -> Part:
     """A CSV file as examples; `label` names the label column, or numbers it from 0 (-1: last).
 
-    Without it the label column is the one called "label", else the first.
+    Without it the label column is the one called "label", else the first. Where labels are
+    `numbers` to predict, `label` may be several columns, separated by commas.
     """
-    with _open_table(path, label) as table:
+    with _open_table(path, label, numbers=numbers) as table:
         if table.width < 2:
             raise DataError(
                 f"{path}: row 1: found one column, expected a label and at least one feature, "
                 "separated by commas"
             )
+        if numbers:
+            return _numbers(table, label)
         at = label_column(path, table.width, table.names, label)
         features = [name for column, name in enumerate(table.names) if column != at]
-        named = bool(features) and all(re.fullmatch(r"pixel\d+", name) for name in features)
+        named = _are_pixels(features)
         may_be_bytes = named or table.width - 1 == PICTURE
         parse = _Parse(table, at, may_be_bytes, _PIXELS_NAMED if named else None)
         inputs, labels = parse.all_rows()
@@ -64,20 +70,53 @@ def read_table(path: Path, *, label: str | None = None) -> Part:
 
 def read_table_inputs(path: Path, schema: Schema, *, label: str | None = None) -> NDArray[Any]:
     """Inputs (N, D) of a CSV file with or without labels; uint8 if pixels, else float32."""
-    with _open_table(path, label) as table:
+    labelled = schema.width + schema.label_columns
+    with _open_table(path, label, numbers=bool(schema.targets)) as table:
         at = None
-        if table.width == schema.width + 1:
+        if table.width == labelled and schema.targets:
+            part = _numbers(table, label)
+            check_columns(path, part.columns[schema.label_columns :], _features(schema))
+            if not schema.pixels:
+                return part.inputs.astype(np.float32, copy=False)
+            return required_bytes(part.inputs, path, TRAINED_ON_BYTES, first_row=part.first_row)
+        if table.width == labelled:
             at = label_column(path, table.width, table.names, label)
         elif table.width != schema.width:
+            plural = "a label column" if labelled == schema.width + 1 else "the label columns"
             raise DataError(
                 f"{path}: row 1: found {table.width} columns, expected {schema.width}, "
-                f"or {schema.width + 1} with a label column"
+                f"or {labelled} with {plural}"
             )
         features = [name for column, name in enumerate(table.names) if column != at]
-        check_columns(path, features, schema.columns[1:])
+        check_columns(path, features, _features(schema))
         required = TRAINED_ON_BYTES if schema.pixels else None
         inputs, _ = _Parse(table, at, schema.pixels, required).all_rows()
     return inputs
+
+
+def _numbers(table: _Table, label: str | None) -> Part:
+    """All columns as numbers: those that `label` names as targets (N, T), the rest as inputs."""
+    at = target_columns(table.path, table.width, table.names, label)
+    rest = [column for column in range(table.width) if column not in at]
+    values, _ = _Parse(table, None, may_be_bytes=False, required=None).all_rows()
+    inputs = values[:, rest]
+    columns = tuple(table.names[column] for column in (*at, *rest)) if table.names else ()
+    if _are_pixels(columns[len(at) :]):
+        inputs = required_bytes(inputs, table.path, _PIXELS_NAMED, first_row=table.first_row)
+    elif len(rest) == PICTURE and (narrowed := as_bytes(inputs)) is not None:
+        inputs = narrowed
+    shape = picture_shape(inputs)
+    return Part(table.path, inputs, values[:, at], shape, table.first_row, columns)
+
+
+def _are_pixels(features: Sequence[str]) -> bool:
+    """Whether columns are called so."""
+    return bool(features) and all(re.fullmatch(r"pixel\d+", name) for name in features)
+
+
+def _features(schema: Schema) -> tuple[str, ...]:
+    """What the training file's header calls its features."""
+    return schema.columns[schema.label_columns :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +131,24 @@ class _Table:
 
 
 @contextmanager
-def _open_table(path: Path, label: str | None) -> Iterator[_Table]:
+def _open_table(path: Path, label: str | None, *, numbers: bool = False) -> Iterator[_Table]:
     # Bytes that are not UTF-8 become lone surrogates, so that the row they stand in is known.
     with (
         opened(path) as file,
         io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape") as text,
     ):
-        yield _begun(_rows(text, path), path, label or "label")
+        labels = label_names(label) if numbers else [label]
+        yield _begun(_rows(text, path), path, [name or "label" for name in labels])
 
 
-def _begun(rows: Iterator[str], path: Path, label: str) -> _Table:
+def _begun(rows: Iterator[str], path: Path, labels: Sequence[str]) -> _Table:
     """What the first row tells, and the rows of numbers."""
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: the file is empty; expected rows of numbers")
     cells = tuple(cell.strip() for cell in _cells(first, path, 1))
-    is_named = label in cells and number(label) is None  # columns may be called 0, 1, 2 or 1999
+    # Columns may be called 0, 1, 2 or 1999.
+    is_named = any(label in cells and number(label) is None for label in labels)
     if not is_named and any(number(cell) is not None for cell in cells):
         return _Table(path, (), len(cells), 1, chain([first], rows))
     second = next(rows, None)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastnn.backend import Backend
 from fastnn.data.batches import Batches
-from fastnn.data.examples import Dataset, Examples, stratified_split
+from fastnn.data.examples import Dataset, Examples
 from fastnn.data.scaling import Scaling
 from fastnn.errors import ConfigError, did_you_mean
 from fastnn.kernels import Augmentation, Kernels, kernels_for
@@ -29,8 +29,10 @@ from fastnn.nn.schedules import (
 )
 from fastnn.rng import Stream, generator
 from fastnn.training.callbacks import Callback
-from fastnn.training.classifier import CHUNK, Classifier
+from fastnn.training.classifier import Classifier
 from fastnn.training.config import TrainConfig
+from fastnn.training.predictor import CHUNK
+from fastnn.training.regressor import Regressor
 from fastnn.training.trainer import Trainer
 
 
@@ -39,7 +41,7 @@ class Parts:
     """The objects of one run, made to fit each other."""
 
     trainer: Trainer
-    classifier: Classifier
+    predictor: Classifier | Regressor
     learn: Examples
     valid: Examples | None
     train_batches: Batches
@@ -50,14 +52,18 @@ def build(
     config: TrainConfig, data: Dataset, backend: Backend, callbacks: Sequence[Callback]
 ) -> Parts:
     """Everything that a configuration asks for, on this data set and device."""
+    _check_labels(data, config)
     learn, valid = hold_out(data, config)
     scaling = Scaling.fit(learn.inputs, config.scaling)
     kernels = kernels_for(backend, config.kernels, config.precision)
-    model = make_model(config, learn.inputs.shape[1], len(data.class_names), backend, kernels)
+    model = make_model(config, learn.inputs.shape[1], data.schema.outputs, backend, kernels)
     mirror = pictures(data.shape, data.schema.pixels, "flip_test") if config.flip_test else None
-    classifier = Classifier(model, scaling, data.schema, mirror)
+    weights = example_weights(config, learn, data.class_names)
+    targets = Scaling.of_targets(learn.labels, weights) if data.targets else None
+    kind = Classifier if targets is None else Regressor
+    predictor = kind(model, scaling, data.schema, mirror, targets)
     train_batches = Batches(
-        learn._replace(weights=example_weights(config, learn, data.class_names)),
+        _as_trained(learn, targets)._replace(weights=weights),
         config.batch_size, scaling, backend, seed=config.seed, kernels=kernels,
         augmentation=make_augmentation(config, data),
     )  # fmt: skip
@@ -77,9 +83,23 @@ def build(
     )
     valid_batches = None
     if valid is not None:
-        unweighted = valid._replace(weights=None)
+        unweighted = _as_trained(valid, targets)._replace(weights=None)
         valid_batches = Batches(unweighted, CHUNK[backend.name], scaling, backend, kernels=kernels)
-    return Parts(trainer, classifier, learn, valid, train_batches, valid_batches)
+    return Parts(trainer, predictor, learn, valid, train_batches, valid_batches)
+
+
+def _check_labels(data: Dataset, config: TrainConfig) -> None:
+    """ConfigError where a loss of classes meets numbers, or the reverse."""
+    if config.classifies and data.targets:
+        raise ConfigError(
+            f"loss: cross-entropy tells classes apart, but {data.name} holds numbers to predict; "
+            "use mse, mae or huber"
+        )
+    if not config.classifies and not data.targets:
+        raise ConfigError(
+            f"loss: {config.loss} is for numbers, but {data.name} holds "
+            f"{len(data.class_names)} classes; use cross-entropy, or load it with numbers=True"
+        )
 
 
 def hold_out(data: Dataset, config: TrainConfig) -> tuple[Examples, Examples | None]:
@@ -88,8 +108,15 @@ def hold_out(data: Dataset, config: TrainConfig) -> tuple[Examples, Examples | N
         return data.train, None
     count = round(config.val * len(data.train.labels))
     rng = generator(config.seed, Stream.SPLIT)
-    held, rest = stratified_split(data.train.labels, count, rng, what=f"val: {config.val:g}")
+    held, rest = data.split(count, rng, what=f"val: {config.val:g}")
     return data.train.take(rest), data.train.take(held)
+
+
+def _as_trained(examples: Examples, targets: Scaling | None) -> Examples:
+    """With scaled labels, where these are numbers to predict."""
+    if targets is None:
+        return examples
+    return examples._replace(labels=targets.scaled(examples.labels))
 
 
 def make_model(

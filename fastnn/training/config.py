@@ -88,7 +88,8 @@ class TrainConfig:
     test_data: str | None = setting(None, "second file (.csv, .npz, .npy) with the test part")
     label: str | None = setting(
         None,
-        "label column of a table, by name or number (0 first, -1 last); else 'label' or the first",
+        "label column of a table, by name or number (0 first, -1 last); else 'label' or the first; "
+        "of numbers to predict also several, a,b",
     )
     limit_train: int = setting(0, "use only this many training examples; 0 for all", at_least=0)
     val: float = setting(
@@ -117,7 +118,7 @@ class TrainConfig:
         "auto", "draw of the weights; auto: what suits the activation", choices=INITS
     )
     loss: str = setting(
-        "cross-entropy", "of classes; or of numbers: mse, mae, huber", choices=LOSSES
+        "cross-entropy", "of classes; mse, mae and huber: of numbers to predict", choices=LOSSES
     )
     label_smoothing: float = setting(
         0.0, "share of each label spread over all classes", at_least=0, below=1

@@ -26,8 +26,8 @@ from fastnn import __version__
 from fastnn.errors import OutputError
 from fastnn.training import checkpoint
 from fastnn.training.callbacks import Callback, EpochReport
-from fastnn.training.classifier import BEST, LAST, Classifier
 from fastnn.training.config import TrainConfig
+from fastnn.training.predictor import BEST, LAST, Predictor
 from fastnn.training.trainer import Trainer
 
 _COLUMNS = tuple(item.name for item in fields(EpochReport))
@@ -110,10 +110,10 @@ class Recorder(Callback):
     """Writes the state, the best network and the metrics of a run into its folder."""
 
     def __init__(
-        self, folder: RunFolder, config: TrainConfig, classifier: Classifier, fingerprint: str
+        self, folder: RunFolder, config: TrainConfig, predictor: Predictor, fingerprint: str
     ) -> None:
         self.folder = folder
-        self._classifier = classifier
+        self._predictor = predictor
         self._common = {
             "fastnn": __version__,
             "config": config.to_dict(),
@@ -125,12 +125,12 @@ class Recorder(Callback):
         self.on_save(trainer)  # a run killed before its first save can be resumed, too
 
     def on_save(self, trainer: Trainer) -> None:
-        arrays, model = self._classifier.parts()
+        arrays, model = self._predictor.parts()
         meta = {**self._common, "model": model}
         between_epochs = trainer.position == 0
         if between_epochs and (trainer.best.weights is None or trainer.best.epoch == trainer.epoch):
             with trainer.averaged():
-                used, _ = self._classifier.parts()  # on a CPU these are views
+                used, _ = self._predictor.parts()  # on a CPU these are views
                 checkpoint.save(self.folder.path / BEST, used, {**meta, "epoch": trainer.epoch})
         state_arrays, state = trainer.state()
         host = trainer.model.backend.to_host

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
@@ -25,10 +25,12 @@ from fastnn.errors import (
 from fastnn.training import checkpoint
 from fastnn.training.build import Parts, build
 from fastnn.training.callbacks import Callback, EpochReport
-from fastnn.training.classifier import LAST, Classifier, load_params
+from fastnn.training.classifier import Classifier
 from fastnn.training.config import TrainConfig
 from fastnn.training.folder import Recorder, RunFolder
-from fastnn.training.scoring import Score
+from fastnn.training.predictor import LAST, load_params
+from fastnn.training.regressor import Regressor
+from fastnn.training.scoring import RegressionScore, Score
 from fastnn.training.signals import signals_interrupt
 
 
@@ -37,27 +39,46 @@ class Result:
     """What a run ends with. `train` is the final network on all the examples it learned from."""
 
     dataset: str
-    classifier: Classifier
+    predictor: Classifier | Regressor
     history: list[EpochReport]
-    train: Score
-    valid: Score | None
-    test: Score | None
+    train: Score | RegressionScore
+    valid: Score | RegressionScore | None
+    test: Score | RegressionScore | None
     seconds: float  # of fitting, validation and the time before a resume included
     folder: Path | None
     device: str  # cpu, cuda:0, ...
     kernels: str  # what ran the steps: reference, fused or captured
     precision: str  # of matrix products: float32 or tf32
 
+    @property
+    def classifier(self) -> Classifier:
+        """The network, where it tells classes apart."""
+        if isinstance(self.predictor, Classifier):
+            return self.predictor
+        raise AttributeError(f"{self.dataset} holds numbers to predict: use result.regressor")
+
+    @property
+    def regressor(self) -> Regressor:
+        """The network, where it predicts numbers."""
+        if isinstance(self.predictor, Regressor):
+            return self.predictor
+        raise AttributeError(f"{self.dataset} holds classes: use result.classifier")
+
     def summary(self) -> dict[str, Any]:
-        """The final figures as plain values; accuracies in 0..1, null where there was no part."""
+        """The final figures as plain values; accuracies in 0..1, null where there was no part.
+
+        Where numbers are predicted, losses are of scaled targets: an mse of 1 is what predicting
+        their mean gives.
+        """
+        figures = [name for name in asdict(self.train) if name != "count"]
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
         return {
             "dataset": self.dataset,
-            "train_loss": self.train.loss,
-            "train_accuracy": self.train.accuracy,
-            "valid_loss": None if self.valid is None else self.valid.loss,
-            "valid_accuracy": None if self.valid is None else self.valid.accuracy,
-            "test_loss": None if self.test is None else self.test.loss,
-            "test_accuracy": None if self.test is None else self.test.accuracy,
+            **{
+                f"{part}_{name}": None if score is None else getattr(score, name)
+                for part, score in parts.items()
+                for name in figures
+            },
             "seconds": self.seconds,
             "epochs": len(self.history),
             "run": None if self.folder is None else str(self.folder),
@@ -168,7 +189,7 @@ def resume(
     backend = get_backend(config.device, threads=config.threads)
     with backend.activate():
         parts = build(config, data, backend, callbacks)
-        load_params(parts.classifier.model, saved.arrays)
+        load_params(parts.predictor.model, saved.arrays)
         try:
             parts.trainer.load_state(saved.arrays, saved.meta["state"])
         except (KeyError, TypeError, ValueError) as error:
@@ -187,6 +208,7 @@ def load_data(config: TrainConfig, **options: Any) -> Dataset:
         label=config.label,
         limit=config.limit_train or None,
         seed=config.seed,
+        numbers=not config.classifies,
         **options,
     )
 
@@ -199,7 +221,7 @@ def _record(
         folder.write_json("config.json", config.to_dict())
         if not (folder.path / "environment.json").exists():
             folder.write_json("environment.json", _environment(parts.trainer.model.backend))
-        recorder = Recorder(folder, config, parts.classifier, fingerprint)
+        recorder = Recorder(folder, config, parts.predictor, fingerprint)
         parts.trainer.callbacks.insert(0, recorder)
         try:
             _fit(config, parts)
@@ -224,18 +246,18 @@ def _fit(config: TrainConfig, parts: Parts) -> None:
 
 def _result(config: TrainConfig, data: Dataset, parts: Parts, folder: RunFolder | None) -> Result:
     """Score every part with the final network: the only time that the test part is read."""
-    trainer, classifier = parts.trainer, parts.classifier
+    trainer, predictor = parts.trainer, parts.predictor
     seconds = trainer.elapsed
     result = Result(
         dataset=data.name,
-        classifier=classifier,
+        predictor=predictor,
         history=trainer.history,
-        train=classifier.evaluate(parts.learn),
-        valid=None if parts.valid is None else classifier.evaluate(parts.valid),
-        test=None if data.test is None else classifier.evaluate(data.test),
+        train=predictor.evaluate(parts.learn),
+        valid=None if parts.valid is None else predictor.evaluate(parts.valid),
+        test=None if data.test is None else predictor.evaluate(data.test),
         seconds=seconds,
         folder=None if folder is None else folder.path,
-        device=str(classifier.model.backend),
+        device=str(predictor.model.backend),
         kernels=trainer.path,
         precision=config.precision,
     )

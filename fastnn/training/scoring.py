@@ -1,10 +1,11 @@
-"""Loss and accuracy over many batches, summed on the device and read once."""
+"""Loss and accuracy over many batches, summed on the device and read once; figures of numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastnn.backend import Array, Backend
 from fastnn.data.batches import Batches
@@ -18,6 +19,37 @@ class Score:
     loss: float
     accuracy: float
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegressionScore:
+    """How well numbers are predicted: mean loss of scaled targets, and figures in their own units.
+
+    `r2` is the mean of the targets' R^2: 1 is perfect, 0 as good as the part's own mean. `rmse`
+    holds each target's root mean square error. There is no `accuracy`.
+    """
+
+    loss: float
+    r2: float
+    rmse: tuple[float, ...]
+    count: int
+    accuracy: None = None
+
+
+def regression_score(
+    loss: float, predicted: NDArray[np.floating], targets: NDArray[np.floating]
+) -> RegressionScore:
+    """The figures of predictions (N, T).
+
+    A target that never changes has an R^2 of 1 where it is met and 0 where not, as in scikit-learn.
+    """
+    with np.errstate(all="ignore"):  # a diverged network is reported, not warned about
+        squares = np.square(predicted - targets, dtype=np.float64).mean(axis=0)
+        varies = np.ptp(targets, axis=0) > 0  # the variance of equal numbers may round to over 0
+        variance = np.where(varies, targets.var(axis=0, dtype=np.float64), 1.0)
+        r2 = np.where(varies, 1 - squares / variance, squares == 0)
+        rmse = np.sqrt(squares)
+    return RegressionScore(loss, float(r2.mean()), tuple(rmse.tolist()), len(targets))
 
 
 class Tally:
