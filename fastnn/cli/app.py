@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from fastnn import __version__
-from fastnn.cli import bench, data, doctor, evaluate, info, output, predict, train
+from fastnn.cli import bench, data, doctor, evaluate, info, output, predict, train, tune
 
 app = typer.Typer(
     name="fastnn",
@@ -24,6 +24,7 @@ app = typer.Typer(
     "that disagree, 130 and 143 interrupted after saving, 141 nobody reads the output.",
 )
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")
@@ -60,6 +61,7 @@ def root(
     \b
     fastnn train                           Fashion-MNIST, default network
     fastnn train --recipe adam-50 --json   published settings, JSON Lines
+    fastnn tune space.toml --epochs 9      the best settings of many
     fastnn predict RUN images.csv          a CSV of class and probability
     """  # noqa: D301 - this backslash is the character that keeps click from joining the lines
     if debug:
