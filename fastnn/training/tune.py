@@ -159,9 +159,9 @@ class Search:
             return self._run(refit, report, callbacks)
         path = self.folder.path
         with self.folder.locked():
-            self._write_plan(self.folder)
-            self.outcomes = read(path / _TRIALS)
             try:
+                self._write_plan(self.folder)
+                self.outcomes = read(path / _TRIALS)
                 return self._run(refit, report, callbacks)
             except (Interrupted, KeyboardInterrupt) as stop:
                 number = stop.number if isinstance(stop, Interrupted) else int(signal.SIGINT)
