@@ -173,13 +173,18 @@ def test_ctrl_c_returns_130_and_tells_how_to_go_on(arguments):
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=listen
     ) as process:
-        assert process.stderr is not None
-        assert "6 x 1 epoch, then 2 x 5 epochs, then 1 x 1000000 ep" in process.stderr.readline()
-        folder = process.stderr.readline().removeprefix("search ").strip()
-        while not process.stderr.readline().startswith("8/9"):
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            assert "6 x 1 epoch, then 2 x 5 epochs, then 1 x 1000000 epochs" in line
+            folder = process.stderr.readline().removeprefix("search ").strip()
+            while not process.stderr.readline().startswith("8/9"):
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+        except BaseException:
+            process.kill()  # else a failure would wait for those hours
+            raise
     assert process.returncode == 130, rest
     assert "8 trainings are on record" in rest
     assert rest.endswith(f"go on with: fastnn tune --resume {folder}\n")
