@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from fastnn.training.scoring import RegressionScore as RegressionScore
     from fastnn.training.scoring import Score as Score
     from fastnn.training.trainer import Trainer as Trainer
+    from fastnn.training.tune import Tuned as Tuned
+    from fastnn.training.tune import tune as tune
 
 __version__ = "0.1.0"
 
@@ -76,6 +78,7 @@ _HOMES = {
     "training.saved": ("load_predictor",),
     "training.scoring": ("RegressionScore", "Score"),
     "training.trainer": ("Trainer",),
+    "training.tune": ("Tuned", "tune"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

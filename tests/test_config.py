@@ -166,3 +166,15 @@ def test_the_module_needs_no_numpy():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stdout.strip() == "10", answer.stderr
+
+
+def test_toml_is_read_back_as_the_same_settings(tmp_path):
+    config = TrainConfig(
+        dataset='a "quoted" C:\\path \u00e5\x7f\U0001f45f', hidden=(7,), activation=("tanh",),
+        optimizer="sgd", momentum=0.1 + 0.2, nesterov=True, learning_rate=1e-30, max_time=1e22,
+        class_weight={"T-shirt/top": 2.0, 'x"=': 0.5},
+    )  # fmt: skip
+    path = tmp_path / "settings.toml"
+    path.write_text(config.to_toml(), encoding="utf-8")
+    assert TrainConfig.from_file(path) == config
+    assert TrainConfig().to_toml() == ""

@@ -1,4 +1,4 @@
-"""The draw of weights: mean, deviation and shape of each distribution, and the choice by activation."""
+"""The draw of weights: mean, deviation and shape of each, and the choice by activation."""
 
 from math import sqrt
 

@@ -76,7 +76,7 @@ class Problem:
     def start(self) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Weights (I, O) and biases (O,) that every competitor copies before its first step."""
         model = MLP(self.sizes, get_backend("cpu"), rng=np.random.default_rng(self.seed))
-        return model.layers(model.params)
+        return [(weight, bias) for weight, bias in model.layers(model.params)]
 
     def rows(self, batch: int) -> Iterator[slice]:
         """Which rows are batch 0, 1, 2, ..., without end."""

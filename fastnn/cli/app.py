@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from fastnn import __version__
-from fastnn.cli import bench, data, doctor, evaluate, info, lr_find, output, predict, train
+from fastnn.cli import bench, data, doctor, evaluate, info, lr_find, output, predict, train, tune
 from fastnn.cli.options import Sectioned
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command("train", cls=Sectioned)(train.train)
 app.command("lr-find", cls=Sectioned)(lr_find.lr_find)
+app.command("tune", cls=Sectioned)(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")
@@ -63,6 +64,7 @@ def root(
     \b
     fastnn train                           Fashion-MNIST, default network
     fastnn train --recipe adam-50 --json   published settings, JSON Lines
+    fastnn tune space.toml --epochs 9      the best settings of many
     fastnn predict RUN images.csv          a CSV of class and probability
     """  # noqa: D301 - this backslash is the character that keeps click from joining the lines
     if debug:

@@ -85,8 +85,8 @@ class Batches:
             resident = free is None or examples.inputs.nbytes <= free // 2
         if not resident and (examples.weights is not None or examples.labels.ndim > 1):
             raise ConfigError(
-                f"the inputs ({examples.inputs.nbytes / 1e9:.1f} GB) do not fit this GPU, and weights "
-                "and targets cannot stream through it; use --limit-train or --device cpu"
+                f"the inputs ({examples.inputs.nbytes / 1e9:.1f} GB) do not fit this GPU, and "
+                "weights and targets cannot stream through it; use --limit-train or --device cpu"
             )
         self._ring = None if resident else Ring(examples, self.batch_size, backend)
         if self._ring is None:

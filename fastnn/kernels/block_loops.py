@@ -31,13 +31,13 @@ def where(condition: bool, yes: float, no: float) -> float:
 
 
 @compiled
-def sigmoid(x: float) -> float:
+def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)) in the type of x."""
     one = type(x)(1)
     return one / (one + np.exp(-x))
 
 
-# Made from text, they have no file by which Numba could find them on disk again; what calls them has.
+# Made from text, they have no file by which Numba could find them on disk; what calls them has.
 _scalars = compiled_scalars(
     njit(nogil=True, error_model="numpy", fastmath={"contract"}),
     {"where": where, "sigmoid": sigmoid, "exp": np.exp, "tanh": np.tanh, "abs": abs},
@@ -169,7 +169,10 @@ def normalize_columns(
     y: Array, x_hat: Array, factor: Array, x: Array, gain: Array, shift: Array,
     running_mean: Array, running_variance: Array, track: bool, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Batch norm of columns first to last; factor (1, O). By running statistics, or `track` them."""
+    """Batch norm of columns first to last; factor (1, O).
+
+    By the running statistics, or by the batch's, which these `track`.
+    """
     kind, rows = x.dtype.type, x.shape[0]
     mean, variance = running_mean[first:last].copy(), running_variance[first:last].copy()
     if track:
@@ -207,7 +210,7 @@ def normalize_columns(
 def gain_and_shift_backward(
     dgain: Array, dshift: Array, dy: Array, x_hat: Array, keep: float, first: int, last: int
 ) -> None:
-    """dgain = sum of dy * x_hat over B, dshift = sum of dy; added to what is there if `keep` is 1."""
+    """dgain = sum of dy * x_hat over B, dshift = sum of dy; added to those there if `keep` is 1."""
     gains, shifts = dgain[first:last], dshift[first:last]
     if keep == 0:
         gains[:] = 0

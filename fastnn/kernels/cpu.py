@@ -295,7 +295,7 @@ def compiled() -> Compiled | str:
 
 
 def _loops() -> tuple[ModuleType, ModuleType, ModuleType]:
-    """The loops, those of blocks, and the epoch, with a place on disk for every version of their sources.
+    """The loops, those of blocks, and the epoch, with a place on disk for every version of them.
 
     Numba compiles anew when the file changes that a function stands in, but not when those do that
     the function calls.

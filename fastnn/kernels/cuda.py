@@ -141,8 +141,11 @@ class Fused:
     def take(self, out: Array, table: Array, rows: Array) -> None:
         self._run(TAKE, table, rows, out.size // len(rows), out)
 
-    def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array) -> None:
+    def affine(self, y: Array, mask: Array | None, x: Array, w: Array, b: Array | None) -> None:
         dot = self.products.dot
+        if b is None:
+            dot(y, x, w)
+            return
         if mask is None:
             if not dot(y, x, w, Epilogue.BIAS, b):
                 self._product_then_bias(y, x, w, b, relu=False)
@@ -158,14 +161,16 @@ class Fused:
         self,
         dx: Array | None,
         dw: Array,
-        db: Array,
+        db: Array | None,
         dy: Array,
         x: Array,
         w: Array,
         mask: Array | None,
     ) -> None:
         dot = self.products.dot
-        if not dot(dw, x.T, dy, Epilogue.SUM_OF_B, db):
+        if db is None:
+            dot(dw, x.T, dy)
+        elif not dot(dw, x.T, dy, Epilogue.SUM_OF_B, db):
             dot(dw, x.T, dy)
             self._by_columns("column_sums", dy, db, dy)
         if dx is None:

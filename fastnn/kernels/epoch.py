@@ -125,9 +125,7 @@ def forward(
         b = _bias(net, net.params, layer)
         y = _matrix(net.outputs, at, rows, width)
         hidden = layer < len(net.sizes) - 2
-        if blocks is None:
-            affine(address, y, below, w, b, hidden, part(y, member, team))
-        elif not hidden or blocks.plain[layer]:
+        if blocks is None or not hidden or blocks.plain[layer]:
             affine(address, y, below, w, b, hidden, part(y, member, team))
         else:
             a = _matrix(blocks.a, at, rows, width)
@@ -204,9 +202,8 @@ def backward(
             dx = _matrix(net.gradients, at, rows, inputs)
             tile = part(dx, member, team)
             inputs_backward(address, dx, da, w, below, relu, tile)
-            if blocks is not None:
-                if skips:
-                    block_loops.add(dx, dy, tile)
+            if blocks is not None and skips:
+                block_loops.add(dx, dy, tile)
         native.meet(team)
 
 
@@ -265,7 +262,8 @@ def epoch(
     the epoch's last step. `sums` and `counts` get a step's summed loss and hits. A batch larger
     than the page is worked in blocks. `key` is that of the epoch's random numbers.
 
-    What is None is left out of the compiled code: a plain network's compiles in a third of the time.
+    What is None is left out of the compiled code: a plain network's compiles in a fraction of the
+    time.
     """
     block, classes, hidden = len(page.labels), net.sizes[-1], net.sizes[1:-1].sum()
     opened = -(-len(order) // batch) - len(rates)

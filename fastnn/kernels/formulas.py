@@ -113,5 +113,5 @@ def compiled_scalars(compile_: Callable[..., Any], names: Mapping[str, Any]) -> 
 
 
 def _typed(text: str) -> str:
-    """The formula with its numbers as T(number): in float32 nothing is to be computed in float64."""
+    """The formula with its numbers as T(number), so that float32 stays float32."""
     return _NUMBER.sub(r"T(\g<0>)", text)

@@ -129,9 +129,9 @@ class CompiledSteps:
         size = self._team_size if until > step else 1
         team = native.Team(size, np.zeros(1, np.int64), self._give_way)
         arguments = (
-            *self._fixed, self._rule, self._limits, self._smoothing, self._order, self._batches.batch_size,
-            self._rates, self._tally.losses, self._tally.hits, self._batches.noise[0], step, until,
-            team,
+            *self._fixed, self._rule, self._limits, self._smoothing, self._order,
+            self._batches.batch_size, self._rates, self._tally.losses, self._tally.hits,
+            self._batches.noise[0], step, until, team,
         )  # fmt: skip
         if size == 1:
             epoch(*arguments, 0)

@@ -261,6 +261,15 @@ class TrainConfig:
         lists = {"hidden": list(self.hidden), "activation": list(self.activation)}
         return asdict(self) | lists
 
+    def to_toml(self) -> str:
+        """The settings that are not the defaults, one a line, as `from_file` reads them."""
+        usual = TrainConfig().to_dict()
+        return "".join(
+            f"{key} = {_as_toml(value)}\n"
+            for key, value in self.to_dict().items()
+            if value != usual[key]
+        )
+
     def updated(self, changes: Mapping[str, Any], source: str) -> TrainConfig:
         """A copy with some fields changed; `source` is named if one is unknown or its value bad."""
         names = [item.name for item in fields(self)]
@@ -275,18 +284,21 @@ class TrainConfig:
     @classmethod
     def from_file(cls, path: Path, base: TrainConfig | None = None) -> TrainConfig:
         """Read a .toml or .json file of settings over `base` (the defaults)."""
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-            values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ValueError, RecursionError) as error:  # ValueError: JSON's, TOML's, Unicode's
-            raise ConfigError(f"{path}: {error}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(
-                f"{path}: expected a table of settings, found {type(values).__name__}"
-            )
-        return (base or cls()).updated(values, str(path))
+        return (base or cls()).updated(read_table(path), str(path))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The settings in a .toml or .json file, not yet checked."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:  # ValueError: JSON's, TOML's, Unicode's
+        raise ConfigError(f"{path}: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a table of settings, found {type(values).__name__}")
+    return values
 
 
 def recipe_names() -> list[str]:
@@ -342,6 +354,14 @@ def _typed(name: str, value: Any, annotation: str) -> Any:
         return {str(key): _typed(name, weight, "float") for key, weight in value.items()}
     expected = _EXPECTED.get(kind, "a list of whole numbers")
     raise ConfigError(f"{name}: {value!r} must be {expected}")
+
+
+def _as_toml(value: Any) -> str:
+    """TOML writes as JSON does, but for tables."""
+    if isinstance(value, dict):
+        inside = ", ".join(f"{_as_toml(key)} = {_as_toml(item)}" for key, item in value.items())
+        return f"{{ {inside} }}"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _named_number(name: str, text: str) -> tuple[str, float]:

@@ -16,8 +16,8 @@ from fastnn.nn.model import parameter_shapes
 from fastnn.nn.optim import OPTIMIZERS, Optimizer
 from fastnn.nn.params import Layout
 from fastnn.training.build import blocks_of, example_weights, hold_out, make_augmentation, pictures
-from fastnn.training.classifier import CHUNK
 from fastnn.training.config import TrainConfig
+from fastnn.training.predictor import CHUNK
 
 _FLOAT, _CODE = 4, 8  # bytes of a float32, and of a label on the device
 

@@ -103,8 +103,8 @@ def train(
     """
     config = config or TrainConfig()
     backend = get_backend(config.device, threads=config.threads)
-    data = _limited(data or load_data(config), config)
-    config = _self_contained(config, data)
+    data = limited(data or load_data(config), config)
+    config = self_contained(config, data)
     with backend.activate():
         parts = build(config, data, backend, callbacks)
         if out is None:
@@ -179,7 +179,7 @@ def resume(
         raise DataError(
             f"{saved.folder.path} was trained on arrays in memory: resume it from Python with data="
         )
-    data = _limited(data or load_data(config), config)
+    data = limited(data or load_data(config), config)
     fingerprint = data.fingerprint()
     if fingerprint != saved.meta.get("fingerprint"):
         raise DataError(
@@ -268,11 +268,12 @@ def _result(config: TrainConfig, data: Dataset, parts: Parts, folder: RunFolder 
     return result
 
 
-def _limited(data: Dataset, config: TrainConfig) -> Dataset:
+def limited(data: Dataset, config: TrainConfig) -> Dataset:
+    """With as many training examples as a configuration asks for."""
     return data.limited(config.limit_train, config.seed) if config.limit_train else data
 
 
-def _self_contained(config: TrainConfig, data: Dataset) -> TrainConfig:
+def self_contained(config: TrainConfig, data: Dataset) -> TrainConfig:
     """With the name that `auto` stood for and absolute paths: usable from any other folder."""
     changes: dict[str, Any] = {
         key: str(Path(path).resolve())
