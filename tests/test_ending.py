@@ -117,7 +117,7 @@ def test_figures_of_an_unfinished_epoch_are_over_what_was_seen(blob_data, monkey
     config = CONFIG.updated(settings, "test")
     parts = build(config, blob_data, get_backend("cpu"), ())
     seen = parts.train_batches.order(1)[: 3 * 32]
-    right = parts.classifier.predict_proba(parts.learn.inputs[seen])
+    right = parts.predictor.predict_proba(parts.learn.inputs[seen])
     labels = parts.learn.labels[seen]
     _, report = parts.trainer.fit(parts.train_batches, parts.valid_batches, epochs=9)
     losses = -np.log(right[np.arange(96), labels].astype(float))

@@ -64,7 +64,7 @@ def test_rates_rise_by_one_factor_and_losses_are_those_of_training(blob_data):
     order = parts.train_batches.order(0)
     for step in range(5):
         rows = order[32 * step : 32 * (step + 1)]
-        right = parts.classifier.predict_proba(parts.learn.inputs[rows])
+        right = parts.predictor.predict_proba(parts.learn.inputs[rows])
         expected = -np.log(right[np.arange(32), parts.learn.labels[rows]]).mean()
         assert found.losses[step] == pytest.approx(expected, rel=1e-4)
 

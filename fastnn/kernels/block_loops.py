@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
 from fastnn.backend import Array
-from fastnn.kernels.formulas import compiled_scalars
+from fastnn.kernels.formulas import compiled_rows
 from fastnn.kernels.loops import compiled, summing
 from fastnn.kernels.native import Tile
 from fastnn.kernels.reference import EPS, MOMENTUM
@@ -22,6 +23,69 @@ _G, _M1, _M2 = (
     np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB),
 )  # fmt: skip
 _U0, _U1, _U27, _U30, _U31 = (np.uint64(n) for n in (0, 1, 27, 30, 31))
+
+
+def exp(x: Any) -> Any:
+    """e^x, which compiled code gets from below."""
+    return np.exp(x)
+
+
+@overload(exp)
+def _exp(x: Any) -> Any:
+    """In float32 a polynomial that LLVM vectorises, which it cannot do to a call of the C library.
+
+    x = k ln 2 + r with |r| <= ln 2 / 2 and a polynomial of degree 6 for e^r (Taylor's, whose rest is
+    below half a unit in the last place there); 2^k is put together as bits. Within 2 units in the
+    last place; 0 below -86.6, where results are less than 2.5e-38.
+    """
+    if x != types.float32:
+        return lambda x: np.exp(x)
+
+    f, i = np.float32, np.int32
+    log2e, ln2_high, ln2_low = f(1.4426950408889634), f(0.693359375), f(-2.12194440e-4)
+    c6, c5, c4, c3 = f(1 / 720), f(1 / 120), f(1 / 24), f(1 / 6)
+    half, one, least, most = f(0.5), f(1), f(-86.6), f(88.7)
+    bias, mantissa, infinity = i(127), i(23), f(np.inf)
+
+    def implementation(x: Any) -> Any:
+        inside = min(max(x, least), most)
+        k = np.floor(inside * log2e + half)
+        r = (inside - k * ln2_high) - k * ln2_low
+        p = ((((c6 * r + c5) * r + c4) * r + c3) * r + half) * r + one
+        # Twice the half of 2^k: at its largest, k is one more than an exponent can say.
+        power = i((i(k) - i(1) + bias) << mantissa).view(f)
+        y = (p * r + one) * power * f(2)
+        y = f(0) if x < least else y
+        y = infinity if x > most else y
+        return x if x != x else y
+
+    return implementation
+
+
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent, which compiled code gets from below."""
+    return np.tanh(x)
+
+
+@overload(tanh)
+def _tanh(x: Any) -> Any:
+    """In float32 by `exp`, or near 0, where that cancels, a polynomial (Cephes' coefficients)."""
+    if x != types.float32:
+        return lambda x: np.tanh(x)
+
+    f = np.float32
+    one, two, near = f(1), f(2), f(0.625)
+    c9, c7 = f(-5.70498872745e-3), f(2.06390887954e-2)
+    c5, c3, c1 = f(-5.37397155531e-2), f(1.33314422036e-1), f(-3.33332819422e-1)
+
+    def implementation(x: Any) -> Any:
+        z = x * x
+        small = x + x * z * ((((c9 * z + c7) * z + c5) * z + c3) * z + c1)
+        large = one - two / (exp(two * abs(x)) + one)
+        large = -large if x < f(0) else large
+        return small if abs(x) < near else large
+
+    return implementation
 
 
 @compiled
@@ -34,16 +98,16 @@ def where(condition: bool, yes: float, no: float) -> float:
 def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)) in the type of x."""
     one = type(x)(1)
-    return one / (one + np.exp(-x))
+    return one / (one + exp(-x))
 
 
 # Made from text, they have no file by which Numba could find them on disk; what calls them has.
-_scalars = compiled_scalars(
+_rows = compiled_rows(
     njit(nogil=True, error_model="numpy", fastmath={"contract"}),
-    {"where": where, "sigmoid": sigmoid, "exp": np.exp, "tanh": np.tanh, "abs": abs},
+    {"where": where, "sigmoid": sigmoid, "exp": exp, "tanh": tanh, "abs": abs},
 )
-activation, activation_slope = _scalars["activation"], _scalars["activation_slope"]
-residual_value, residual_slope = _scalars["residual_loss"], _scalars["residual_slope"]
+activation, activation_slope = _rows["activation"], _rows["activation_slope"]
+residual_value, residual_slope = _rows["residual_value"], _rows["residual_slope"]
 
 
 @compiled
@@ -69,10 +133,11 @@ def drop(
     kind = y.dtype.type
     factor, zero = kind(scale), kind(0)
     for r in range(tile.top, tile.bottom):
-        count = (np.uint64(first) + np.uint64(r)) * width + _U1
-        for o in range(tile.left, tile.right):
+        row = y[r, tile.left : tile.right]
+        count = (np.uint64(first) + np.uint64(r)) * width + np.uint64(tile.left) + _U1
+        for o in range(len(row)):
             word = mix(own + _G * (count + np.uint64(o)))
-            y[r, o] = y[r, o] * factor if word >= threshold else zero
+            row[o] *= factor if word >= threshold else zero
 
 
 @compiled
@@ -82,10 +147,10 @@ def activate(
 ) -> None:  # fmt: skip
     """A tile of y = f(x) * kept * scale, and `skip` added if `skips`."""
     real = y.dtype.type
-    constant = real(c)
+    constant, ones = real(c), np.ones(tile.right - tile.left, y.dtype)
     for r in range(tile.top, tile.bottom):
-        for o in range(tile.left, tile.right):
-            y[r, o] = activation(kind, x[r, o], constant, real)
+        out, row = y[r, tile.left : tile.right], x[r, tile.left : tile.right]
+        activation(kind, out, ones, row, constant, real)
     if threshold != _U0:
         drop(y, key, first, stream, threshold, scale, tile)
     if skips:
@@ -101,8 +166,8 @@ def activate_backward(
     real = dx.dtype.type
     constant = real(c)
     for r in range(tile.top, tile.bottom):
-        for o in range(tile.left, tile.right):
-            dx[r, o] = dy[r, o] * activation_slope(kind, x[r, o], constant, real)
+        out, row = dx[r, tile.left : tile.right], x[r, tile.left : tile.right]
+        activation_slope(kind, out, dy[r, tile.left : tile.right], row, constant, real)
     if threshold != _U0:
         drop(dx, key, first, stream, threshold, scale, tile)
 
@@ -111,8 +176,9 @@ def activate_backward(
 def add(y: Array, x: Array, tile: Tile) -> None:
     """A tile of y += x."""
     for r in range(tile.top, tile.bottom):
-        for o in range(tile.left, tile.right):
-            y[r, o] += x[r, o]
+        out, row = y[r, tile.left : tile.right], x[r, tile.left : tile.right]
+        for o in range(len(out)):
+            out[o] += row[o]
 
 
 @summing
@@ -266,14 +332,16 @@ def residual_loss(
     """losses = mean of f(z - targets); dz = scale / T * f'; `weights` may have no elements."""
     real = z.dtype.type
     constant, count = real(c), real(z.shape[1])
+    residual, values = np.empty(z.shape[1], z.dtype), np.empty(z.shape[1], z.dtype)
+    ones, steps = np.ones(z.shape[1], z.dtype), np.empty(z.shape[1], z.dtype)
     for r in range(z.shape[0]):
         weight = weights[r] if len(weights) else real(1)
-        step, total = weight * real(scale) / count, real(0)
-        for t in range(z.shape[1]):
-            residual = z[r, t] - targets[r, t]
-            total += residual_value(kind, residual, constant, real)
-            dz[r, t] = step * residual_slope(kind, residual, constant, real)
-        losses[r] = weight * total / count
+        for t in range(len(residual)):
+            residual[t] = z[r, t] - targets[r, t]
+            steps[t] = weight * real(scale) / count
+        residual_value(kind, values, ones, residual, constant, real)
+        residual_slope(kind, dz[r], steps, residual, constant, real)
+        losses[r] = weight * _sum(values) / count
 
 
 @compiled

@@ -2,7 +2,7 @@
 
 A formula uses x, the constant c, numbers, arithmetic, and the functions exp, tanh, abs, where and
 sigmoid. It is evaluated on whole arrays of NumPy or CuPy (`on_arrays`), becomes part of a CUDA
-kernel (`in_cuda`), and of the loops that Numba compiles (`scalar_source`).
+kernel (`in_cuda`), and of the loops that Numba compiles (`source_of_rows`).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ ACTIVATIONS: Mapping[str, Formula] = {
     "gelu": Formula(
         "x * sigmoid(c * x * (1 + 0.044715 * x * x))",
         "sigmoid(c * x * (1 + 0.044715 * x * x)) * (1 + c * x * (1 + 0.134145 * x * x)"
-        " * sigmoid(-c * x * (1 + 0.044715 * x * x)))",
+        " * (1 - sigmoid(c * x * (1 + 0.044715 * x * x))))",
         1.5957691216057308,
     ),
-    "silu": Formula("x * sigmoid(x)", "sigmoid(x) * (1 + x * sigmoid(-x))"),
+    "silu": Formula("x * sigmoid(x)", "sigmoid(x) * (1 + x * (1 - sigmoid(x)))"),
     "tanh": Formula("tanh(x)", "1 - tanh(x) * tanh(x)"),
-    "sigmoid": Formula("sigmoid(x)", "sigmoid(x) * sigmoid(-x)"),
+    "sigmoid": Formula("sigmoid(x)", "sigmoid(x) * (1 - sigmoid(x))"),
     "identity": Formula("x", "where(x < x, 0, 1)"),
 }
 
@@ -82,32 +82,38 @@ CUDA_NAMES = """
 """
 
 
-def scalar_source(name: str, part: str, table: Mapping[str, Formula]) -> str:
-    """Python source of `name`(kind, x, c, T), T a float type: one branch for each row of a table.
+def source_of_rows(name: str, part: str, table: Mapping[str, Formula]) -> str:
+    """Python source of `name`(kind, out, times, row, c, T): a loop for each row of a table.
 
-    `kind` counts the rows from 0; `part` is "value" or "slope".
+    out = times * formula(row), vectors; `kind` counts the table's rows from 0, T is a float type.
+    A loop each, so that the choice among them is not made for every element.
     """
-    lines = [f"def {name}(kind, x, c, T):"]
+    lines = [f"def {name}(kind, out, times, row, c, T):"]
     for kind, formula in enumerate(table.values()):
-        lines.append(f"    if kind == {kind}:\n        return {_typed(getattr(formula, part))}")
-    return "\n".join([*lines, "    return x", ""])
+        lines += [
+            f"    if kind == {kind}:",
+            "        for i in range(len(out)):",
+            "            x = row[i]",
+            f"            out[i] = times[i] * ({_typed(getattr(formula, part))})",
+        ]
+    return "\n".join([*lines, ""])
 
 
 def kind_of(name: str, table: Mapping[str, Formula]) -> int:
-    """The number of a row, for `scalar_source`."""
+    """The number of a row of a table."""
     return list(table).index(name)
 
 
-def compiled_scalars(compile_: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    """Both parts of both tables as functions of (kind, x, c, T), each given to `compile_`."""
+def compiled_rows(compile_: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """What `source_of_rows` says of both parts of both tables, each given to `compile_`."""
     found: dict[str, Any] = {"__name__": __name__, **names}
     for name, part, table in (
         ("activation", "value", ACTIVATIONS),
         ("activation_slope", "slope", ACTIVATIONS),
-        ("residual_loss", "value", LOSSES),
+        ("residual_value", "value", LOSSES),
         ("residual_slope", "slope", LOSSES),
     ):
-        exec(scalar_source(name, part, table), found)
+        exec(source_of_rows(name, part, table), found)
         found[name] = compile_(found[name])
     return found
 

@@ -296,7 +296,8 @@ def _update(
 @compiled
 def average(mean: Array, p: Array, rate: float, first: int, last: int) -> None:
     """mean += rate * (p - mean), elements first to last."""
-    for i in range(first, last):
+    mean, p = mean[first:last], p[first:last]  # `range(first, last)` would not be vectorised
+    for i in range(len(mean)):
         mean[i] += rate * (p[i] - mean[i])
 
 
@@ -304,7 +305,8 @@ def average(mean: Array, p: Array, rate: float, first: int, last: int) -> None:
 def cut(g: Array, value: float, first: int, last: int) -> None:
     """Elements first to last of g, cut to [-value, value]; NaN stays NaN."""
     most = g.dtype.type(value)
-    for i in range(first, last):
+    g = g[first:last]
+    for i in range(len(g)):
         g[i] = most if g[i] > most else (-most if g[i] < -most else g[i])
 
 
@@ -312,7 +314,8 @@ def cut(g: Array, value: float, first: int, last: int) -> None:
 def squares(g: Array, first: int, last: int) -> float:
     """The sum of squares of elements first to last."""
     total = 0.0
-    for i in range(first, last):
+    g = g[first:last]
+    for i in range(len(g)):
         total += np.float64(g[i]) * np.float64(g[i])
     return total
 
@@ -322,7 +325,8 @@ def shorten(g: Array, total: float, norm: float, first: int, last: int) -> None:
     """g *= min(1, norm / sqrt(total)), elements first to last; NaN stays NaN."""
     length = np.sqrt(total)
     factor = g.dtype.type(1.0 if length <= norm else norm / length)
-    for i in range(first, last):
+    g = g[first:last]
+    for i in range(len(g)):
         g[i] *= factor
 
 
