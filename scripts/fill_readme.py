@@ -12,6 +12,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.records import RESULTS
@@ -40,7 +41,7 @@ def record(name: str) -> dict[str, Any]:
 
 def filled(text: str) -> str:
     """README's text with every table made anew."""
-    for table in (recipes, throughput, ratios, accuracy, prediction, threads, startup, sizes):
+    for table in (recipes, seeded, throughput, ratios, accuracy, prediction, threads, startup, sizes):
         name = table.__name__
         found = re.search(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", text, flags=re.S)
         if found is None:
@@ -66,11 +67,49 @@ def recipes() -> str:
     return "\n".join(rows)
 
 
+def seeded() -> str:
+    """A row a recipe that was run with several seeds: mean and standard deviation."""
+    rows = [
+        "| recipe | settings | seeds | test accuracy | worst seed | seconds |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for label, entry in record("recipes")["seeded"].items():
+        config, runs = load_recipe(entry["recipe"]), entry["runs"]
+        own = runs[0]["dataset"] == config.dataset
+        other = "" if own else f" --dataset {runs[0]['dataset']}"
+        phrase = described(config) if own else "the same on other pictures"
+        found = [100 * run["test_accuracy"] for run in runs]
+        rows.append(
+            f"| `--recipe {entry['recipe']}{other}` | {phrase} | {len(runs)} | "
+            f"{mean(found):.2f} ± {stdev(found):.2f} % | {min(found):.2f} % | "
+            f"{mean(run['seconds'] for run in runs):.0f} |"
+        )
+    return "\n".join(rows)
+
+
 def described(config: TrainConfig) -> str:
-    """A recipe's settings in a phrase."""
-    hidden = "-".join(map(str, config.hidden))
+    """A recipe's settings in a phrase: what is not told is left out."""
+    usual, hidden = TrainConfig(), "-".join(map(str, config.hidden))
+    network = [f"hidden {hidden}"]
+    if config.activation != usual.activation:
+        network.append("-".join(config.activation))
+    network += [
+        f"{shown} {value:g}" if isinstance(value, float | int) else f"{value} {shown}"
+        for shown, name in (
+            ("norm", "norm"),
+            ("dropout", "dropout"),
+            ("input dropout", "input_dropout"),
+            ("label smoothing", "label_smoothing"),
+            ("shifts by", "shift"),
+            ("cut-outs of", "cutout"),
+            ("decay", "weight_decay"),
+            ("average", "ema"),
+        )
+        if (value := getattr(config, name)) != getattr(usual, name)
+    ]
+    network += ["flips"] * config.flip + ["two views of each test image"] * config.flip_test
     return (
-        f"{config.dataset}, hidden {hidden}, {config.optimizer} {config.learning_rate:g}, "
+        f"{config.dataset}, {', '.join(network)}, {config.optimizer} {config.learning_rate:g}, "
         f"{config.schedule}, batch {config.batch_size}, {config.epochs} epochs"
     )
 

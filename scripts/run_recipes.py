@@ -1,19 +1,23 @@
 """Run the packaged recipes on the real data sets and record their figures for README.
 
-    FASTNN_DATA=... python -m scripts.run_recipes [NAME ...]
+    FASTNN_DATA=... python -m scripts.run_recipes [NAME ...]                once each, seed 0
+    FASTNN_DATA=... python -m scripts.run_recipes NAME ... --seeds 5        seeds 0 to 4
+    FASTNN_DATA=... python -m scripts.run_recipes best --dataset mnist --seeds 5
 
-Writes benchmarks/results/recipes.json, keeping the records of recipes that were not run again.
+Writes benchmarks/results/recipes.json, keeping what was not run again. The test part is read once a
+run, at its end.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.records import RESULTS, facts_with_warnings, write
 from fastnn.training.callbacks import Callback, EpochReport
-from fastnn.training.config import load_recipe, recipe_names
+from fastnn.training.config import TrainConfig, load_recipe, recipe_names
 from fastnn.training.run import train
 from fastnn.training.trainer import Trainer
 
@@ -28,17 +32,32 @@ class Lines(Callback):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=recipe_names())
+    parser.add_argument("--seeds", type=int, default=0, metavar="N", help="seeds 0 to N - 1")
+    parser.add_argument("--dataset", help="instead of the recipe's own")
     options = parser.parse_args()
     path = RESULTS / "recipes.json"
-    recipes: dict[str, Any] = json.loads(path.read_text())["recipes"] if path.exists() else {}
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    once, seeded = found.get("recipes", {}), found.get("seeded", {})
     for name in options.names:
-        print(name)
         config = load_recipe(name)
-        summary = train(config, callbacks=[Lines()]).summary()
-        summary.pop("run")
-        recipes[name] = summary | {"facts": facts_with_warnings()}
-        print(f"  test accuracy {summary['test_accuracy']:.4f} in {summary['seconds']:.1f} s")
-    write("recipes", {"recipes": recipes})
+        if options.dataset:
+            config = replace(config, dataset=options.dataset)
+        if options.seeds:
+            label = f"{name} on {config.dataset}"
+            runs = [_run(label, replace(config, seed=seed)) for seed in range(options.seeds)]
+            seeded[label] = {"recipe": name, "runs": runs, "facts": facts_with_warnings()}
+        else:
+            once[name] = _run(name, config) | {"facts": facts_with_warnings()}
+        write("recipes", {"recipes": once, "seeded": seeded})
+
+
+def _run(label: str, config: TrainConfig) -> dict[str, Any]:
+    """The figures of one run."""
+    print(f"{label}, seed {config.seed}", flush=True)
+    summary = train(config, callbacks=[Lines()]).summary()
+    summary.pop("run")
+    print(f"  test accuracy {summary['test_accuracy']:.4f} in {summary['seconds']:.1f} s", flush=True)
+    return summary
 
 
 if __name__ == "__main__":
