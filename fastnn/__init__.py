@@ -30,11 +30,16 @@ if TYPE_CHECKING:
     from fastnn.errors import Interrupted as Interrupted
     from fastnn.errors import OutputError as OutputError
     from fastnn.errors import TrainingDiverged as TrainingDiverged
+    from fastnn.kernels import Augmentation as Augmentation
+    from fastnn.nn.blocks import Block as Block
     from fastnn.nn.gradcheck import GradientCheck as GradientCheck
     from fastnn.nn.gradcheck import check_gradients as check_gradients
     from fastnn.nn.model import MLP as MLP
+    from fastnn.nn.objective import Objective as Objective
     from fastnn.nn.optim import SGD as SGD
     from fastnn.nn.optim import Adam as Adam
+    from fastnn.nn.optim import Lion as Lion
+    from fastnn.nn.optim import RMSProp as RMSProp
     from fastnn.training.callbacks import Callback as Callback
     from fastnn.training.callbacks import EpochReport as EpochReport
     from fastnn.training.classifier import Classifier as Classifier
@@ -66,9 +71,12 @@ _HOMES = {
         "CheckFailed", "CheckpointError", "ConfigError", "DataError", "DeviceError",
         "FastNNError", "Interrupted", "OutputError", "TrainingDiverged",
     ),
+    "kernels": ("Augmentation",),
+    "nn.blocks": ("Block",),
     "nn.gradcheck": ("GradientCheck", "check_gradients"),
     "nn.model": ("MLP",),
-    "nn.optim": ("SGD", "Adam"),
+    "nn.objective": ("Objective",),
+    "nn.optim": ("SGD", "Adam", "Lion", "RMSProp"),
     "training.callbacks": ("Callback", "EpochReport"),
     "training.classifier": ("Classifier",),
     "training.config": ("TrainConfig", "load_recipe"),

@@ -15,7 +15,9 @@ for module in pkgutil.walk_packages(fastnn.__path__, "fastnn."):
 """
 
 
-COMPILED = "'fastnn.kernels.loops', 'fastnn.kernels.native'"  # what Numba compiles
+COMPILED = "'fastnn.kernels.loops', 'fastnn.kernels.block_loops', 'fastnn.kernels.epoch', " + (
+    "'fastnn.kernels.native'"  # what Numba compiles
+)
 
 
 def run(code):
