@@ -93,9 +93,9 @@ def _distance_from_kinks(model: MLP, x: Array) -> float:
     """The least size of what goes into an activation."""
     ws, host, found = model.workspace(len(x)), model.backend.to_host, []
     model.forward(x, ws, training=True)
-    for (w, b), kept, y in zip(model.layers(model.params), ws.buffers, ws.outputs, strict=False):
+    for (w, *b), kept, y in zip(model.layers(model.params), ws.buffers, ws.outputs, strict=False):
         # Of a plain block its ReLU has overwritten them.
-        inputs = host(x) @ host(w) + host(b) if kept is None else host(kept.n)
+        inputs = host(x) @ host(w) + host(*b) if kept is None else host(kept.n)
         found.append(float(np.abs(inputs).min()))
         x = y
     return min(found)

@@ -55,7 +55,7 @@ class Recipe:
         """(B, C), all weights being (I, O) as in fastnn; moves the running statistics."""
         for layer in range(len(WIDTHS) - 2):
             own = {k.split(".")[-1]: v for k, v in p.items() if k.startswith(f"layers.{layer}.")}
-            z = x @ own["weight"] + own["bias"]
+            z = x @ own["weight"] + own.get("bias", 0)
             if self.norm == "layer":
                 z = torch.nn.functional.layer_norm(z, z.shape[1:], own["gain"], own["shift"])
             elif self.norm == "batch":
@@ -87,7 +87,6 @@ RECIPES = {
     "batch-silu-rmsprop": Recipe(
         torch.nn.functional.silu,
         _weighed,
-        # A bias before a batch norm has gradient 0: a smaller eps would follow its rounding.
         lambda groups: torch.optim.RMSprop(_decayed(groups, 0.1), lr=0.01, eps=1e-4),
         norm="batch",
         classifies=True,
@@ -183,13 +182,16 @@ def toolkit() -> dict[str, Any]:
 
 
 def _run(recipe: Recipe, start: Tensors, data: Tensors) -> Tensors:
-    extra = {"none": (), "layer": ("gain", "shift")}.get(recipe.norm, ("gain", "shift", "running"))
+    # There is no bias before a batch norm.
+    own = {"none": ("bias",), "layer": ("bias", "gain", "shift")}.get(
+        recipe.norm, ("gain", "shift", "running")
+    )
     last = f"layers.{len(WIDTHS) - 2}."
     p = {
         name: value.clone()
         for name, value in start.items()
-        if name.endswith(("weight", "bias"))
-        or (not name.startswith(last) and name.split(".")[-1].split("_")[0] in extra)
+        if name.endswith("weight")
+        or name.split(".")[-1].split("_")[0] in (("bias",) if name.startswith(last) else own)
     }
     trained = [value.requires_grad_() for name, value in p.items() if ".running_" not in name]
     matrices = [value for value in trained if value.ndim == 2]

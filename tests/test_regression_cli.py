@@ -101,7 +101,8 @@ def test_evaluate_and_predict_agree(run, tmp_path):
 def test_info_names_the_targets(run):
     text = invoke("info", run).stdout
     assert re.search(r"^targets +price, rent$", text, re.M)
-    assert re.search(r"^ +1 +16 +2 +34  identity$", text, re.M)
+    assert re.search(r"^ +1  affine +16 +2 +34 ", text, re.M)
+    assert "softmax" not in text
     (done,) = events(invoke("info", run, "--json").stdout)
     assert (done["targets"], done["classes"]) == (["price", "rent"], [])
 
