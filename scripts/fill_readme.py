@@ -41,7 +41,17 @@ def record(name: str) -> dict[str, Any]:
 
 def filled(text: str) -> str:
     """README's text with every table made anew."""
-    for table in (recipes, seeded, throughput, ratios, accuracy, prediction, threads, startup, sizes):
+    for table in (
+        recipes,
+        seeded,
+        throughput,
+        ratios,
+        accuracy,
+        prediction,
+        threads,
+        startup,
+        sizes,
+    ):
         name = table.__name__
         found = re.search(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", text, flags=re.S)
         if found is None:
@@ -73,7 +83,7 @@ def seeded() -> str:
         "| recipe | settings | seeds | test accuracy | worst seed | seconds |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    for label, entry in record("recipes")["seeded"].items():
+    for entry in record("recipes")["seeded"].values():
         config, runs = load_recipe(entry["recipe"]), entry["runs"]
         own = runs[0]["dataset"] == config.dataset
         other = "" if own else f" --dataset {runs[0]['dataset']}"

@@ -56,7 +56,9 @@ def _run(label: str, config: TrainConfig) -> dict[str, Any]:
     print(f"{label}, seed {config.seed}", flush=True)
     summary = train(config, callbacks=[Lines()]).summary()
     summary.pop("run")
-    print(f"  test accuracy {summary['test_accuracy']:.4f} in {summary['seconds']:.1f} s", flush=True)
+    print(
+        f"  test accuracy {summary['test_accuracy']:.4f} in {summary['seconds']:.1f} s", flush=True
+    )
     return summary
 
 

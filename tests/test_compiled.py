@@ -98,7 +98,8 @@ class Training:
 
     def run(self, *stops, rate=1e-2):
         """An epoch, returning to Python at these steps at least."""
-        self.steps.open(0, 0, [rate * (1 + n) for n in range(len(self.batches))])
+        self.steps.open(0, 0)
+        self.steps.plan(0, [rate * (1 + n) for n in range(len(self.batches))])
         step = 0
         with blas.limited(1):
             for stop in (*stops, len(self.batches)):

@@ -44,9 +44,12 @@ class Clock:
         class Timed:
             path, blas_threads = inner.path, inner.blas_threads
 
-            def open(self, epoch, start, learning_rates):
-                self._start, self._rates = start, list(learning_rates)
-                inner.open(epoch, start, learning_rates)
+            def open(self, epoch, start):
+                inner.open(epoch, start)
+
+            def plan(self, step, learning_rates):
+                self._start, self._rates = step, list(learning_rates)
+                inner.plan(step, learning_rates)
 
             def run(self, step, until):
                 cost = clock._step

@@ -85,7 +85,8 @@ class Fastnn:
                 while steps:
                     if self._position in (0, len(self._batches)):
                         self._position = 0
-                        self._steps.open(0, 0, [LEARNING_RATE] * len(self._batches))
+                        self._steps.open(0, 0)
+                        self._steps.plan(0, [LEARNING_RATE] * len(self._batches))
                     until = min(len(self._batches), self._position + steps)
                     reached = self._steps.run(self._position, until)
                     self._optimizer.steps += reached - self._position

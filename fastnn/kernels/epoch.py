@@ -258,15 +258,14 @@ def epoch(
 ) -> None:  # fmt: skip
     """Steps `start` to `stop` of an epoch: batch k is rows k*B to (k+1)*B of `order` (N,).
 
-    Every member of the team calls this with the same arguments. The last row of `rates` belongs to
-    the epoch's last step. `sums` and `counts` get a step's summed loss and hits. A batch larger
+    Every member of the team calls this with the same arguments. `rates` (steps, K) has a row for
+    each step of the epoch. `sums` and `counts` get a step's summed loss and hits. A batch larger
     than the page is worked in blocks. `key` is that of the epoch's random numbers.
 
     What is None is left out of the compiled code: a plain network's compiles in a fraction of the
     time.
     """
     block, classes, hidden = len(page.labels), net.sizes[-1], net.sizes[1:-1].sum()
-    opened = -(-len(order) // batch) - len(rates)
     mine = share(len(net.params), member, team)
     for step in range(start, stop):
         rows = order[step * batch : (step + 1) * batch]
@@ -304,7 +303,7 @@ def epoch(
             return
         if limits is not None:
             _clip(limits, net.grads, mine[0], mine[1], team, member)
-        update(rule, net.params, net.grads, rates[step - opened], mine[0], mine[1])
+        update(rule, net.params, net.grads, rates[step], mine[0], mine[1])
         if member == 0:
             sums[step] = loss
             counts[step] = right

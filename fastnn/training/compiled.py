@@ -77,11 +77,11 @@ class CompiledSteps:
     ) -> None:
         self._kernels, self._optimizer = kernels, optimizer
         self._batches, self._tally = batches, tally
-        self._dtype = model.dtype
         self._team_size = worthwhile_threads(model, batches.batch_size)
         self._give_way = give_way_address()
         self._pace = 0.0  # seconds a step, as last seen
-        self._rates: Array = np.empty((0, optimizer.rates([1.0]).shape[1]), model.dtype)
+        columns = optimizer.rates([1.0]).shape[1]
+        self._rates: Array = np.zeros((len(batches), columns), model.dtype)
         self._order: Array = np.empty(0, np.int64)
         # The statistics of a batch norm are those of the whole batch.
         whole = any(block.norm == "batch" for block in model.blocks)
@@ -110,10 +110,12 @@ class CompiledSteps:
         self._rule = _rule(kernels, optimizer)
         self._call(0, 0)  # compiles, or loads from disk: not on the clock of the first epoch
 
-    def open(self, epoch: int, start: int, learning_rates: Sequence[float]) -> None:
+    def open(self, epoch: int, start: int) -> None:
         self._order = self._batches.open(epoch, start)
-        self._rates = self._optimizer.rates(learning_rates).astype(self._dtype)
         self._rule = _rule(self._kernels, self._optimizer)  # constants may have been changed
+
+    def plan(self, step: int, learning_rates: Sequence[float]) -> None:
+        self._rates[step : step + len(learning_rates)] = self._optimizer.rates(learning_rates)
 
     def run(self, step: int, until: int) -> int:
         steps = max(1, int(_RETURN / self._pace)) if self._pace else 1

@@ -37,8 +37,11 @@ class Steps(Protocol):
     def blas_threads(self) -> int:
         """How many threads BLAS should use meanwhile."""
 
-    def open(self, epoch: int, start: int, learning_rates: Sequence[float]) -> None:
-        """Begin an epoch at step `start`; one learning rate for each step from there on."""
+    def open(self, epoch: int, start: int) -> None:
+        """Begin an epoch at step `start`."""
+
+    def plan(self, step: int, learning_rates: Sequence[float]) -> None:
+        """Learning rates for the epoch's steps from `step`, the next one, on."""
 
     def run(self, step: int, until: int) -> int:
         """Forward, backward, tally, update: the epoch's step number `step`, and perhaps more.
@@ -57,14 +60,15 @@ class HostSteps:
         self._ws = model.workspace(batches.batch_size)
         self._order: Array = np.empty(0)
         self._rates: Array = np.empty(0)
-        self._start = 0
+        self._first = 0  # step of the first row of rates
 
-    def open(self, epoch: int, start: int, learning_rates: Sequence[float]) -> None:
-        backend = self._model.backend
-        self._order = backend.asarray(self._batches.open(epoch, start))
+    def open(self, epoch: int, start: int) -> None:
+        self._order = self._model.backend.asarray(self._batches.open(epoch, start))
+
+    def plan(self, step: int, learning_rates: Sequence[float]) -> None:
         table = self._optimizer.rates(learning_rates)
-        self._rates = backend.asarray(table, self._model.dtype)
-        self._start = start
+        self._rates = self._model.backend.asarray(table, self._model.dtype)
+        self._first = step
 
     def run(self, step: int, until: int) -> int:
         batch = self._batches.batch_size
@@ -75,7 +79,7 @@ class HostSteps:
         head = self._ws.head(len(labels))
         self._model.loss_and_grad(x, labels, head, weights=weights, noise=self._batches.noise)
         self._tally.add(step, head)
-        self._optimizer.update(self._model.grads, self._rates[step - self._start])
+        self._optimizer.update(self._model.grads, self._rates[step - self._first])
         return step + 1
 
 
@@ -125,12 +129,15 @@ class DeviceSteps:
         """Whether steps are replayed (or will be): "captured", else "fused"."""
         return "captured" if self._capturing or any(self._graphs.values()) else "fused"
 
-    def open(self, epoch: int, start: int, learning_rates: Sequence[float]) -> None:
-        backend = self._model.backend
-        table = self._optimizer.rates(learning_rates)
-        self._order[...] = backend.asarray(self._batches.open(epoch, start))
-        self._table[start:] = backend.asarray(table, self._model.dtype)
+    def open(self, epoch: int, start: int) -> None:
+        self._order[...] = self._model.backend.asarray(self._batches.open(epoch, start))
         self._cursor[...] = start
+
+    def plan(self, step: int, learning_rates: Sequence[float]) -> None:
+        table = self._model.backend.asarray(
+            self._optimizer.rates(learning_rates), self._model.dtype
+        )
+        self._table[step : step + len(table)] = table
 
     def run(self, step: int, until: int) -> int:
         batches = self._batches

@@ -21,12 +21,11 @@ from fastnn.nn.optim import Optimizer, load_state
 from fastnn.nn.schedules import Schedule
 from fastnn.training.best import Best
 from fastnn.training.callbacks import Callback, EpochReport
+from fastnn.training.pace import Pace
 from fastnn.training.scoring import Mirror, Score, Tally, evaluate
 from fastnn.training.step import Steps, steps_for
 
 _log = logging.getLogger("fastnn")
-
-_WARM_UP = 3  # steps of which the first compiles and the second may be captured
 
 
 class Trainer:
@@ -79,11 +78,8 @@ class Trainer:
         self.steps_per_epoch = 0
         self.stopped: str | None = None
         self._was_computed_by = ""  # what ran the steps before this was loaded
-        # Under a time limit the schedule may be ahead of the steps: a step, where the schedule was
-        # then, and how far each step brings it.
-        self._where, self._pace = (0, 0.0), 1.0
-        self._warm = 0  # step by which what runs them is compiled and captured: timed from there
-        self._timed_from = (0, 0.0)  # a step, and the seconds spent until then
+        self._pace = Pace(lambda step: self.schedule(step), max_time)  # callbacks may replace it
+        self._last: Array | None = None  # weights after the last step, where others are used
         self._patience_from = 0  # epoch from which patience counts, if later than the best
         self._seconds = 0.0  # spent on the epoch under way
         self.elapsed = 0.0  # seconds of fitting so far, those before a resume included
@@ -127,7 +123,7 @@ class Trainer:
             "epoch": self.epoch,
             "position": self.position,
             "steps": self.optimizer.steps,
-            "scheduled": self._scheduled(self.optimizer.steps),
+            "pace": self._pace.state(self.optimizer.steps),
             "seconds": self._seconds,
             "elapsed": self.elapsed,
             "stopped": self.stopped,
@@ -156,8 +152,9 @@ class Trainer:
         if values["best"] is not None:
             score = Score(**values["best"]["score"])
             self.best.offer(values["best"]["epoch"], score, arrays["best"])
-        steps = values["steps"]
-        self._where, self._pace = (steps, values.get("scheduled", float(steps))), 1.0
+        unlimited = {"place": float(values["steps"]), "max_time": 0.0}  # as older runs all were
+        self._pace.load_state(values["steps"], values.get("pace", unlimited))
+        self._last = None
         if self.position:
             self._tally = Tally(self.model.backend, len(arrays["tally/losses"]))
             self._tally.losses[...] = arrays["tally/losses"]
@@ -166,13 +163,15 @@ class Trainer:
     def _fit(self, train: Batches, valid: Batches | None, epochs: int) -> None:
         self.epochs, self.steps_per_epoch = epochs, len(train)
         self._signal = None
-        self._clock = time.perf_counter()
-        self._warm = self.optimizer.steps + _WARM_UP
         if self._tally.steps != len(train):  # else it is that of a loaded state
             self._tally = Tally(self.model.backend, len(train))
         steps = steps_for(self.model, self.optimizer, train, self._tally, self.kernels)
         self.path = steps.path
         self._tell_of_other_rounding()
+        self._clock = time.perf_counter()  # what was compiled is not on it
+        self._pace.begin(self.optimizer.steps)
+        if self._last is not None:  # of an earlier call
+            self.model.params.vector[...] = self._last
         try:
             self._announce("on_fit_start")
             # Validation, too: BLAS's workers would spin on into the next epoch (docs/LOG.md).
@@ -182,10 +181,12 @@ class Trainer:
                         self._run_steps(steps, train)
                     self._finish_epoch(train, valid)
         finally:
+            used = self.optimizer.averaged if self.epoch else None
             if valid is not None and self.best.weights is not None:
-                self.model.params.vector[...] = self.best.weights
-            elif self.epoch and (average := self.optimizer.averaged) is not None:
-                self.model.params.vector[...] = average
+                used = self.best.weights
+            if used is not None:
+                self._last = self.model.params.vector.copy()
+                self.model.params.vector[...] = used
             self._announce("on_fit_end")
 
     @contextmanager
@@ -207,6 +208,7 @@ class Trainer:
         optimizer = self.optimizer
         began = time.perf_counter() - self._seconds
         planned = self.position  # up to where learning rates are known
+        steps.open(self.epoch, self.position)
         while self.position < self.steps_per_epoch and not self._out_of_time():
             if self.position >= planned:
                 planned = self._plan(steps)
@@ -223,42 +225,15 @@ class Trainer:
         self._seconds = time.perf_counter() - began
 
     def _plan(self, steps: Steps) -> int:
-        """Give the coming steps their learning rates; up to which step of the epoch.
-
-        All of the epoch's at once. Under a time limit only those of a hundredth of it: then what is
-        left of the schedule is spread anew over the steps to come, which are those of the epochs,
-        or fewer where the time that is left allows fewer.
-        """
+        """Give the coming steps their learning rates; up to which step of the epoch."""
         now, rest = self.optimizer.steps, self.steps_per_epoch - self.position
-        until = rest
-        if self.max_time:
-            each, at = self._seconds_a_step(now), self._scheduled(now)
-            to_come = (self.epochs - self.epoch - 1) * self.steps_per_epoch + rest
-            allowed = max(1.0, self.time_left / each) if each else float(to_come)
-            ahead = max(0.0, self.epochs * self.steps_per_epoch - at)
-            self._where, self._pace = (now, at), ahead / min(to_come, allowed)
-            until = max(1, int(min(rest, allowed, self.max_time / 100 / each))) if each else 1
-        rates = [self._rate_at(step) for step in range(now, now + rest)]
-        steps.open(self.epoch, self.position, rates)
-        return self.position + until
-
-    def _seconds_a_step(self, now: int) -> float:
-        """What a step took so far, validation and saving included; 0 while that is not known."""
-        spent = self._spent()
-        if now <= self._warm:
-            self._timed_from = (now, spent)
-            return 0.0
-        step, before = self._timed_from
-        return (spent - before) / (now - step)
-
-    def _scheduled(self, step: int) -> float:
-        """Where in the schedule a step is; without a time limit that is its own number."""
-        start, at = self._where
-        return at + (step - start) * self._pace
-
-    def _rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from the start of the run."""
-        return self.schedule(self._scheduled(step) if self.max_time else step)
+        if self.max_time:  # else nobody asks how late it is
+            self.model.backend.synchronize()
+        total = now + (self.epochs - self.epoch - 1) * self.steps_per_epoch + rest
+        planned = self._pace.plan(now, total, self._spent())
+        count = rest if planned is None else min(rest, planned)
+        steps.plan(self.position, [self._pace.rate(now + ahead) for ahead in range(count)])
+        return self.position + count
 
     @property
     def time_left(self) -> float:
@@ -312,7 +287,7 @@ class Trainer:
         report = EpochReport(
             epoch=self.epoch,
             step=self.optimizer.steps,
-            learning_rate=self._rate_at(self.optimizer.steps - 1),
+            learning_rate=self._pace.rate(self.optimizer.steps - 1),
             train_loss=running.loss,
             train_accuracy=running.accuracy if classifies else None,
             valid_loss=None if score is None else score.loss,
@@ -369,7 +344,7 @@ class Trainer:
         culprit = max(step - 1, 0)  # a loss tells of the update before it
         return TrainingDiverged(
             f"the loss is not finite in epoch {self.epoch + 1} after step {culprit + 1} (learning "
-            f"rate {self._rate_at(culprit):g}). Lower the learning rate, or scale the inputs"
+            f"rate {self._pace.rate(culprit):g}). Lower the learning rate, or scale the inputs"
         )
 
     def _announce(self, event: str, *arguments: object) -> None:

@@ -43,7 +43,8 @@ def one_step(backend: Backend, data: Dataset, precision: str, batch: int) -> dic
     optimizer, tally = Adam(model.params, kernels=kernels), Tally(backend, len(batches))
     steps = DeviceSteps(model, optimizer, batches, tally, kernels, capture=True)
     full = data.train.inputs.shape[0] // batch
-    steps.open(0, 0, [1e-3] * len(batches))
+    steps.open(0, 0)
+    steps.plan(0, [1e-3] * len(batches))
     for step in range(3):  # launched, captured, replayed
         steps.run(step % full, full)
     found = {
@@ -51,7 +52,8 @@ def one_step(backend: Backend, data: Dataset, precision: str, batch: int) -> dic
         for name, call in _launches(backend, model, optimizer, batches).items()
     }
     found["sum of these"] = sum(found.values())
-    steps.open(1, 0, [1e-3] * len(batches))
+    steps.open(1, 0)
+    steps.plan(0, [1e-3] * len(batches))
     left = iter(range(1, full))
     repeats = min(full - 2, 300)
     found["whole step, replayed"] = elapsed_us(
