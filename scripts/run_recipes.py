@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from typing import Any
 
 from benchmarks.records import RESULTS, facts_with_warnings, write
@@ -34,6 +36,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=recipe_names())
     parser.add_argument("--seeds", type=int, default=0, metavar="N", help="seeds 0 to N - 1")
     parser.add_argument("--dataset", help="instead of the recipe's own")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="runs side by side, on one thread each"
+    )
     options = parser.parse_args()
     path = RESULTS / "recipes.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -44,8 +49,15 @@ def main() -> None:
             config = replace(config, dataset=options.dataset)
         if options.seeds:
             label = f"{name} on {config.dataset}"
-            runs = [_run(label, replace(config, seed=seed)) for seed in range(options.seeds)]
-            seeded[label] = {"recipe": name, "runs": runs, "facts": facts_with_warnings()}
+            if options.jobs > 1:
+                config = replace(config, threads=1)
+            configs = [replace(config, seed=seed) for seed in range(options.seeds)]
+            with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+                runs = list(pool.map(_run, [label] * len(configs), configs))
+            seeded[label] = {
+                "recipe": name, "threads": config.threads, "jobs": options.jobs, "runs": runs,
+                "facts": facts_with_warnings(),
+            }  # fmt: skip
         else:
             once[name] = _run(name, config) | {"facts": facts_with_warnings()}
         write("recipes", {"recipes": once, "seeded": seeded})

@@ -419,8 +419,8 @@ def test_every_option_reaches_its_setting(blob_file, tmp_path):
     text = """
         --limit-train 200 --val 0.25 --scaling standard --hidden 8,8 --activation tanh,gelu
         --norm layer --dropout 0.125 --input-dropout 0.0625 --residual --init glorot-uniform
-        --label-smoothing 0.1 --class-weight 0=2,2=0.5 --epochs 2 --batch-size 50 --optimizer sgd
-        --lr 0.01 --momentum 0.5 --nesterov --beta1 0.8 --beta2 0.7 --eps 1e-6 --weight-decay 0.001
+        --label-smoothing 0.1 --class-weight 0=2,2=0.5 --epochs 2 --batch-size 50 --optimizer adamw
+        --lr 0.01 --beta1 0.8 --beta2 0.7 --eps 1e-6 --weight-decay 0.001
         --clip-norm 3 --clip-value 2 --ema 0.9 --schedule step --warmup 1 --schedule-every 2
         --schedule-factor 0.5 --patience 7 --max-time 1.5m --target-accuracy 0.01 --seed 3
         --device cpu --threads 1 --kernels reference --save-every 2
@@ -432,8 +432,8 @@ def test_every_option_reaches_its_setting(blob_file, tmp_path):
         "limit_train": 200, "val": 0.25, "scaling": "standard", "hidden": [8, 8],
         "activation": ["tanh", "gelu"], "norm": "layer", "dropout": 0.125, "input_dropout": 0.0625,
         "residual": True, "init": "glorot-uniform", "label_smoothing": 0.1,
-        "class_weight": {"0": 2.0, "2": 0.5}, "epochs": 2, "batch_size": 50, "optimizer": "sgd",
-        "learning_rate": 0.01, "momentum": 0.5, "nesterov": True, "beta1": 0.8, "beta2": 0.7,
+        "class_weight": {"0": 2.0, "2": 0.5}, "epochs": 2, "batch_size": 50, "optimizer": "adamw",
+        "learning_rate": 0.01, "beta1": 0.8, "beta2": 0.7,
         "eps": 1e-6, "weight_decay": 0.001, "clip_norm": 3, "clip_value": 2, "ema": 0.9,
         "schedule": "step", "warmup": 1, "schedule_every": 2, "schedule_factor": 0.5, "patience": 7,
         "max_time": 90, "target_accuracy": 0.01, "seed": 3, "device": "cpu", "threads": 1,
@@ -441,8 +441,17 @@ def test_every_option_reaches_its_setting(blob_file, tmp_path):
     } == saved  # fmt: skip
     assert {name for name, value in TrainConfig().to_dict().items() if saved[name] == value} == {
         "data_dir", "test_data", "label", "shift", "flip", "cutout", "flip_test", "loss",
-        "huber_delta", "precision",
+        "huber_delta", "precision", "momentum", "nesterov",
     }  # fmt: skip
+
+
+def test_momentum_reaches_sgd_and_nobody_else(blob_file, tmp_path):
+    arguments = ("--dataset", blob_file, "--out", tmp_path / "r", *QUICK, "--momentum", "0.5")
+    done = invoke("train", *arguments, "--nesterov", "--optimizer", "sgd", "--json")
+    saved = json.loads(Path(events(done.stdout)[-1]["run"], "config.json").read_text())
+    assert (saved["momentum"], saved["nesterov"]) == (0.5, True)
+    refused = invoke("train", *arguments, code=2)
+    assert "momentum: belongs to sgd, and optimizer is adam; remove one" in plain(refused.stderr)
 
 
 def test_pictures_are_varied_and_switches_can_be_taken_back(tmp_path):

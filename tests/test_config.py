@@ -178,3 +178,29 @@ def test_toml_is_read_back_as_the_same_settings(tmp_path):
     path.write_text(config.to_toml(), encoding="utf-8")
     assert TrainConfig.from_file(path) == config
     assert TrainConfig().to_toml() == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"optimizer": "sgd", "beta1": 0.5}, "beta1: belongs to adam and adamw and lion, and"),
+        ({"optimizer": "sgd", "beta2": 0.5}, "beta2: belongs"),
+        ({"optimizer": "lion", "eps": 1e-3}, "eps: belongs"),
+        ({"optimizer": "rmsprop", "momentum": 0.9}, "momentum: belongs to sgd"),
+        ({"schedule": "cosine", "schedule_every": 3}, "schedule_every: belongs to step and plat"),
+        ({"schedule_factor": 0.5}, "schedule_factor: belongs"),
+        ({"hidden": (), "activation": ("gelu",)}, "activation: belongs to hidden layers"),
+        ({"hidden": (8,), "residual": True}, "residual: needs two or more hidden layers"),
+        ({"norm": "batch", "batch_size": 1}, "batch_size: a batch norm needs at least 2"),
+        ({"class_weight": "a=1,a=2"}, "class_weight: each weight needs a class of its own"),
+        ({"class_weight": "=2"}, "class_weight: each weight needs a class of its own"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_named(settings, told):
+    with pytest.raises(ConfigError, match=told):
+        TrainConfig().updated(settings, "test")
+
+
+def test_names_in_a_list_may_stand_apart():
+    config = TrainConfig().updated({"activation": "relu, gelu"}, "test")
+    assert config.activation == ("relu", "gelu")

@@ -7,6 +7,7 @@ import pytest
 
 from fastnn.backend import get_backend
 from fastnn.errors import ConfigError
+from fastnn.nn.blocks import Block
 from fastnn.nn.gradcheck import check_gradients
 from fastnn.nn.model import MLP
 from fastnn.nn.optim import SGD, Adam
@@ -126,3 +127,20 @@ def test_a_step_allocates_nothing_that_grows_with_the_batch(make):
         peaks[batch] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert abs(peaks[16384] - peaks[8192]) < 1024  # one bool a row would be 8192 bytes
+
+
+def test_shapes_that_do_not_fit_are_named(backend):
+    model = float64_model((4, 5, 3), backend)
+    ws, x = model.workspace(6), backend.xp.ones((6, 4))
+    labels = backend.asarray([0, 1, 2] * 2)
+    with pytest.raises(ConfigError, match=r"x: found shape \(6, 3\), expected \(6, 4\)"):
+        model.loss_and_grad(x[:, :3], labels, ws)
+    with pytest.raises(ConfigError, match=r"labels: found shape \(4,\), expected \(6,\)"):
+        model.loss_and_grad(x, labels[:4], ws)
+    with pytest.raises(ConfigError, match=r"weights: found shape \(2,\), expected \(6,\)"):
+        model.loss_and_grad(x, labels, ws, weights=backend.xp.ones(2))
+
+
+def test_a_residual_connection_needs_a_place(backend):
+    with pytest.raises(ConfigError, match=r"residual: of widths \(4, 5, 3\) no hidden layer"):
+        MLP((4, 5, 3), backend, rng=np.random.default_rng(0), blocks=[Block(residual=True)])

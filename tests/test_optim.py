@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastnn.backend import get_backend
-from fastnn.errors import CheckpointError
+from fastnn.errors import CheckpointError, ConfigError
 from fastnn.nn.optim import OPTIMIZERS, SGD, Adam, Lion, Optimizer, RMSProp, load_state
 from fastnn.nn.params import Flat, Layout
 
@@ -339,3 +339,12 @@ def test_a_rule_must_be_written(backend):
     params = Flat(Layout.of({"w": (1, 1)}), backend, np.float64)
     with pytest.raises(NotImplementedError):
         Optimizer(params).rates([0.1])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"average": 1.0}, {"average": -0.1}, {"clip_norm": -1}, {"weight_decay": -1}]
+)
+def test_impossible_settings_are_named(backend, settings):
+    params = Flat(Layout.of({"w": (2, 2)}), backend, np.float32)
+    with pytest.raises(ConfigError, match=f"{next(iter(settings))}: .* must be at least 0"):
+        Adam(params, **settings)

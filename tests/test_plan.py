@@ -82,7 +82,7 @@ def test_steps_and_parameters_are_those_of_the_run(blob_data, settings):
 @pytest.mark.parametrize("norm", ["none", "layer", "batch"])
 @pytest.mark.parametrize("sizes", [(7, 3), (7, 5, 3), (7, 5, 5, 3)])
 def test_parts_hold_every_parameter(norm, sizes):
-    blocks = [Block("tanh", norm, 0.5, residual=True)] * (len(sizes) - 2)
+    blocks = [Block("tanh", norm, 0.5, residual=len(sizes) > 3)] * (len(sizes) - 2)
     model = MLP(sizes, get_backend("cpu"), rng=np.random.default_rng(0), blocks=blocks)
     parts = parts_of(sizes, blocks)
     assert sum(part.parameters for part in parts) == model.parameters

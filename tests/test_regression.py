@@ -293,7 +293,7 @@ def test_a_result_knows_which_kind_it_has(data):
     [
         (np.zeros(3), r"targets of shape \(3, 1\), expected \(3, 2\)"),
         (np.zeros((3, 3)), r"targets of shape \(3, 3\)"),
-        (np.zeros((3, 2), int), "int64, expected floats"),
+        (np.array([["a", "b"]] * 3), "U1, expected floats"),
         (np.array([[0, 1], [np.nan, 1], [2, 3]]), "all finite"),
     ],
 )

@@ -17,7 +17,10 @@ def info(run: Run, json: Json = False) -> None:
 
         file, meta, predictor = open_saved(run, "cpu")
         model = predictor.model
-        parts = parts_of(model.sizes, model.blocks, classifies=model.objective.classifies)
+        parts = parts_of(
+            model.sizes, model.blocks, classifies=model.objective.classifies,
+            input_dropout=meta.get("config", {}).get("input_dropout", 0.0),
+        )  # fmt: skip
         values: dict[str, Any] = {
             "file": str(file),
             "fastnn": meta.get("fastnn"),

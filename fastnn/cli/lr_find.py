@@ -60,9 +60,7 @@ def lr_find(
             from fastnn.cli.rate_picture import render
             from fastnn.training.checkpoint import write_atomically
 
-            network = "-".join(
-                map(str, (data.schema.width, *settings.hidden, len(data.class_names)))
-            )
+            network = "-".join(map(str, (data.schema.width, *settings.hidden, data.schema.outputs)))
             title = f"{data.name}, {network}, {settings.optimizer}, batch {settings.batch_size}"
             write_atomically(out, render(found, title, suffix_of(out)))
             output.note(f"written: {out}", wrap=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastnn.training.run import Result
 
 # What may change in the middle of a run.
-_RESUMABLE = {"epochs", "max_time", "device", "threads", "kernels", "precision"}
+_RESUMABLE = {"epochs", "max_time", "target_accuracy", "device", "threads", "kernels", "precision"}
 
 
 @with_settings()
@@ -132,7 +132,7 @@ def _start(config: TrainConfig, out: Path, name: str | None, as_json: bool, quie
 def _resume(
     run: Path, changes: Mapping[str, Any], as_json: bool, quiet: bool
 ) -> tuple[Result, float]:
-    """The result, and the target accuracy that the run was started with."""
+    """The result, and the target accuracy of the run."""
     from fastnn.training.run import load_run, resume
 
     saved = load_run(run)
@@ -140,8 +140,11 @@ def _resume(
     callbacks = _callbacks(data, as_json, quiet)
     result = resume(saved, data=data, callbacks=callbacks, **changes)
     if len(result.history) == saved.epochs_done:
-        output.note("this run was finished already: these are its figures; --epochs N adds more")
-    return result, saved.config.target_accuracy
+        output.note(
+            "this run was finished already: these are its figures; --epochs N adds more, "
+            "and --max-time T if its time is over"
+        )
+    return result, changes.get("target_accuracy", saved.config.target_accuracy)
 
 
 def _check_target(target: float, result: Result) -> None:

@@ -214,6 +214,7 @@ def _print(tuned: Tuned, columns: list[str]) -> None:
         print(f"\nrun   {tuned.result.folder}")
         output.note("the search never read the test part. To score the run on it, once:")
         output.note(f"fastnn evaluate {tuned.result.folder}", wrap=False)
+        output.note("(--test-data FILE names one where the data have no test part)")
 
 
 def _cell(outcome: Outcome, key: str) -> str:

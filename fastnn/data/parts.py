@@ -74,6 +74,7 @@ def label_column(path: Path, width: int, names: Sequence[str], label: str | None
         raise DataError(
             f"{path}: row 1: found {names.count(label)} columns called {label!r}, expected one; "
             f"the columns are {shortened(', '.join(names))}{did_you_mean(label, names)}"
+            + ("; several columns of numbers need --loss mse" if "," in label else "")
         )
     return names.index(label)
 

@@ -287,7 +287,9 @@ def _label_objection(cell: str) -> str | None:
         return None if cell.strip() else "a label"
     if value.is_integer():
         return None
-    return "a whole number or a name as label; --label names another column"
+    return (
+        "a whole number or a name as label; --label names another column, --loss mse takes numbers"
+    )
 
 
 def _in_blocks(rows: Iterator[str]) -> Iterator[list[str]]:

@@ -171,6 +171,12 @@ class MLP:
         In `training` dropout is at work, by the numbers that `noise` (2,) names, and batch norm
         uses the batch's own statistics.
         """
+        expected = (len(ws.losses), self.sizes[0])
+        if x.shape != expected:
+            raise ConfigError(
+                f"x: found shape {x.shape}, expected {expected}, rows as in `ws` (ws.head(B) has "
+                "fewer) and as many columns as the network has inputs"
+            )
         noise = self._no_noise if noise is None else noise
         x = self._inputs(x, ws, noise, training=training)
         for layer, y, mask, kept in zip(
@@ -262,7 +268,14 @@ class MLP:
         self, z: Array, labels: Array, weights: Array | None, ws: Workspace, *, smoothing: float
     ) -> None:
         """Fill losses, hits and the gradient of the outputs."""
-        dz, scale, objective = ws.gradients[-1], 1 / len(labels), self.objective
+        dz, objective, rows = ws.gradients[-1], self.objective, len(ws.losses)
+        for name, array, shape in (
+            ("labels", labels, (rows,) if objective.classifies else (rows, self.sizes[-1])),
+            ("weights", weights, (rows,)),
+        ):
+            if array is not None and array.shape != shape:
+                raise ConfigError(f"{name}: found shape {array.shape}, expected {shape}")
+        scale = 1 / rows
         if objective.classifies:
             self.kernels.softmax_xent(
                 dz, ws.losses, ws.hits, z, labels, weights, ws.scratch, scale=scale,
@@ -273,6 +286,10 @@ class MLP:
                 dz, ws.losses, z, labels, weights, loss=objective.loss, c=objective.delta,
                 scale=scale,
             )  # fmt: skip
+
+    def _skips(self) -> bool:
+        """Whether there is a place for a residual connection."""
+        return any(one == other for one, other in pairwise(self.sizes[:-1]))
 
     def _check(self) -> None:
         if len(self.blocks) != len(self.sizes) - 2:
@@ -287,6 +304,10 @@ class MLP:
         if any(block.residual for block in self.blocks) and len(set(self.sizes[1:-1])) > 1:
             raise ConfigError(
                 f"residual: needs hidden layers of one width, found {self.sizes[1:-1]}"
+            )
+        if any(block.residual for block in self.blocks) and not self._skips():
+            raise ConfigError(
+                f"residual: of widths {self.sizes} no hidden layer is as wide as its inputs"
             )
         if not 0 <= self.input_dropout < 1:
             raise ConfigError(f"input_dropout: {self.input_dropout!r} must be at least 0, below 1")

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import sqrt
+from math import inf, sqrt
 from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.backend import Array
-from fastnn.errors import CheckpointError
+from fastnn.errors import CheckpointError, ConfigError
 from fastnn.kernels import Kernels, kernels_for
 from fastnn.nn.params import Flat
 
@@ -55,6 +55,14 @@ class Optimizer:
         average: float = 0.0,
         kernels: Kernels | None = None,
     ) -> None:
+        for name, value, below in (
+            ("weight_decay", weight_decay, inf),
+            ("clip_norm", clip_norm, inf),
+            ("clip_value", clip_value, inf),
+            ("average", average, 1),
+        ):
+            if not 0 <= value < below:
+                raise ConfigError(f"{name}: {value!r} must be at least 0 and below {below:g}")
         self.params = params
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm

@@ -52,7 +52,7 @@ def build(
     config: TrainConfig, data: Dataset, backend: Backend, callbacks: Sequence[Callback]
 ) -> Parts:
     """Everything that a configuration asks for, on this data set and device."""
-    _check_labels(data, config)
+    check_labels(data, config)
     learn, valid = hold_out(data, config)
     scaling = Scaling.fit(learn.inputs, config.scaling)
     kernels = kernels_for(backend, config.kernels, config.precision)
@@ -88,7 +88,7 @@ def build(
     return Parts(trainer, predictor, learn, valid, train_batches, valid_batches)
 
 
-def _check_labels(data: Dataset, config: TrainConfig) -> None:
+def check_labels(data: Dataset, config: TrainConfig) -> None:
     """ConfigError where a loss of classes meets numbers, or the reverse."""
     if config.classifies and data.targets:
         raise ConfigError(
@@ -178,8 +178,10 @@ def make_augmentation(config: TrainConfig, data: Dataset) -> Augmentation | None
 
 def pictures(shape: tuple[int, ...], pixels: bool, field: str) -> tuple[int, int, int]:
     """Height, width and channels of one example; ConfigError if it is not a picture."""
-    if not pixels or len(shape) not in (2, 3):
+    if len(shape) not in (2, 3):
         raise ConfigError(f"{field}: is for pictures, and this data set holds rows of a table")
+    if not pixels:
+        raise ConfigError(f"{field}: is for pictures of bytes (uint8), and these inputs are floats")
     return (*shape, 1)[:3]  # type: ignore[return-value]  # two or three, and a 1
 
 
@@ -216,6 +218,10 @@ def _class_weights(
                     f"{', '.join(class_names)}{did_you_mean(name, class_names)}"
                 )
             weights[class_names.index(name)] = weight
+        if not weights[learn.labels].any():
+            raise ConfigError(
+                f"class_weight: {dict(config.class_weight)} leaves no example that counts"
+            )
         return weights
     members = np.bincount(learn.labels, minlength=len(class_names))
     balanced: NDArray[np.float64] = len(learn.labels) / (len(members) * np.maximum(members, 1))

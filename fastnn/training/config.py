@@ -29,6 +29,20 @@ SCHEDULES = ("constant", "step", "cosine", "one-cycle", "plateau")
 SCALINGS = ("unit", "standard")
 KERNELS = ("auto", "reference", "fused", "captured")
 PRECISIONS = ("float32", "tf32")
+# Settings that mean something only with some values of another one.
+_OWNERS = {
+    "momentum": ("optimizer", ("sgd",)),
+    "nesterov": ("optimizer", ("sgd",)),
+    "beta1": ("optimizer", ("adam", "adamw", "lion")),
+    "beta2": ("optimizer", ("adam", "adamw", "rmsprop", "lion")),
+    "eps": ("optimizer", ("adam", "adamw", "rmsprop")),
+    "schedule_every": ("schedule", ("step", "plateau")),
+    "schedule_factor": ("schedule", ("step", "plateau")),
+    "label_smoothing": ("loss", ("cross-entropy",)),
+    "class_weight": ("loss", ("cross-entropy",)),
+    "target_accuracy": ("loss", ("cross-entropy",)),
+    "huber_delta": ("loss", ("huber",)),
+}
 _EXPECTED = {
     "tuple[str, ...]": "a name or a list of names",
     "dict[str, float] | str": "balanced, or a table of weights by class",
@@ -123,9 +137,13 @@ class TrainConfig:
     label_smoothing: float = setting(
         0.0, "share of each label spread over all classes", at_least=0, below=1
     )
-    huber_delta: float = setting(1.0, "error up to which huber is a square", above=0)
+    huber_delta: float = setting(
+        1.0, "error up to which huber is a square, in deviations of the target", above=0
+    )
     class_weight: dict[str, float] | str | None = setting(  # noqa: RUF009 - makes a field
-        None, "how much a class counts: balanced, or NAME=WEIGHT,..., 1 where not named"
+        None,
+        "how much a class counts: balanced, or NAME=WEIGHT,..., 1 where not named; in "
+        "training only, not in validation",
     )
     epochs: int = setting(10, "passes over the training part", at_least=0)
     batch_size: int = setting(128, "examples per step", at_least=1)
@@ -167,7 +185,8 @@ class TrainConfig:
         0, "stop after this many epochs without a better validation; 0 never", at_least=0
     )
     max_time: float = setting(
-        0.0, "seconds of training after which to end, the schedule ending with them; 0 for any",
+        0.0, "seconds of training after which to end, if epochs do not end before; the schedule "
+        "ends with them; 0 for any",
         at_least=0,
     )  # fmt: skip
     target_accuracy: float = setting(
@@ -199,45 +218,45 @@ class TrainConfig:
             for one in value if isinstance(value, tuple) else (value,):
                 if one is not None and not rule.admits(one):
                     raise ConfigError(f"{item.name}: {one!r} must be {rule.allowed()}")
+        self._check_owners()
         if self.nesterov and not self.momentum:
             raise ConfigError("nesterov: needs a momentum above 0, for instance 0.9")
-        if self.momentum and self.optimizer != "sgd":
-            raise ConfigError(f"momentum: belongs to sgd, not {self.optimizer} (which has beta1)")
-        if self.patience and not self.val:
-            raise ConfigError("patience: needs a validation part, and val is 0")
+        for name in ("patience", "target_accuracy"):
+            if getattr(self, name) and not self.val:
+                raise ConfigError(f"{name}: needs a validation part, and val is 0")
         if self.warmup and self.warmup >= self.epochs:
             raise ConfigError(f"warmup: {self.warmup} must be below the {self.epochs} epochs")
         self._check_network()
+        self._check_class_weight()
+
+    def _check_owners(self) -> None:
+        """A setting that would do nothing, because it belongs to another choice."""
+        for item in fields(self):
+            if item.name in _OWNERS and getattr(self, item.name) != item.default:
+                choice, owners = _OWNERS[item.name]
+                if getattr(self, choice) not in owners:
+                    raise ConfigError(
+                        f"{item.name}: belongs to {' and '.join(owners)}, and {choice} is "
+                        f"{getattr(self, choice)}; remove one"
+                    )
 
     def _check_network(self) -> None:
-        """What the parts of the network and its loss ask of each other."""
+        """What the parts of the network ask of each other."""
+        usual = TrainConfig.__dataclass_fields__
+        for name in ("activation", "norm", "dropout"):
+            if not self.hidden and getattr(self, name) != usual[name].default:
+                raise ConfigError(f"{name}: belongs to hidden layers, and there are none")
         if len(self.activation) not in (1, len(self.hidden)):
             raise ConfigError(
                 f"activation: found {len(self.activation)} for {len(self.hidden)} hidden layers; "
                 "expected one for all or one each"
             )
-        if self.residual and len(set(self.hidden)) != 1:
+        if self.residual and (len(self.hidden) < 2 or len(set(self.hidden)) != 1):
             raise ConfigError(
-                f"residual: needs hidden layers of one width, found {list(self.hidden)}"
+                f"residual: needs two or more hidden layers of one width, found {list(self.hidden)}"
             )
-        if not self.classifies:
-            for field_, value in (
-                ("label_smoothing", self.label_smoothing),
-                ("class_weight", self.class_weight),
-                ("target_accuracy", self.target_accuracy),
-            ):
-                if value:
-                    raise ConfigError(
-                        f"{field_}: belongs to cross-entropy, and loss is {self.loss}; remove one"
-                    )
-        for field_, asked in (("norm", self.norm != "none"), ("dropout", self.dropout)):
-            if asked and not self.hidden:
-                raise ConfigError(f"{field_}: belongs to hidden layers, and there are none")
-        if self.huber_delta != 1 and self.loss != "huber":
-            raise ConfigError(f"huber_delta: belongs to huber, and loss is {self.loss}; remove one")
-        if self.target_accuracy and not self.val:
-            raise ConfigError("target_accuracy: needs a validation part, and val is 0")
-        self._check_class_weight()
+        if self.norm == "batch" and self.batch_size == 1:
+            raise ConfigError("batch_size: a batch norm needs at least 2 examples a step, found 1")
 
     def _check_class_weight(self) -> None:
         """A weight that is no weight, or text that means none."""
@@ -343,12 +362,15 @@ def _typed(name: str, value: Any, annotation: str) -> Any:
         return value
     if kind.startswith("tuple[str") and isinstance(value, str | list | tuple):
         items = value.split(",") if isinstance(value, str) else value
-        return tuple(_typed(name, item, "str") for item in items)
+        return tuple(_typed(name, item, "str").strip() for item in items)
     if kind.startswith("tuple") and isinstance(value, list | tuple):
         return tuple(_typed(name, width, "int") for width in value)
     if kind.startswith("dict") and isinstance(value, str | Mapping):
         if isinstance(value, str) and "=" in value:
-            value = dict(_named_number(name, item) for item in value.split(","))
+            pairs = [_named_number(name, item) for item in value.split(",")]
+            value = dict(pairs)
+            if len(value) < len(pairs) or "" in value:
+                raise ConfigError(f"{name}: each weight needs a class of its own, found {pairs}")
         if isinstance(value, str):
             return value
         return {str(key): _typed(name, weight, "float") for key, weight in value.items()}

@@ -15,7 +15,14 @@ from fastnn.nn.description import Part, parts_of, step_flops
 from fastnn.nn.model import parameter_shapes
 from fastnn.nn.optim import OPTIMIZERS, Optimizer
 from fastnn.nn.params import Layout
-from fastnn.training.build import blocks_of, example_weights, hold_out, make_augmentation, pictures
+from fastnn.training.build import (
+    blocks_of,
+    check_labels,
+    example_weights,
+    hold_out,
+    make_augmentation,
+    pictures,
+)
 from fastnn.training.config import TrainConfig
 from fastnn.training.predictor import CHUNK
 
@@ -51,14 +58,15 @@ class Plan:
 
 
 def plan(config: TrainConfig, data: Dataset, backend: Backend) -> Plan:
-    """What `train` would do with these; raises whatever it would refuse before its first step."""
+    """What `train` would do with these; raises what it would refuse of settings and data."""
+    check_labels(data, config)
     kernels = kernels_for(backend, config.kernels, config.precision)
     learn, valid = hold_out(data, config)
     make_augmentation(config, data)
     if config.flip_test:
         pictures(data.shape, data.schema.pixels, "flip_test")
     learn = learn._replace(weights=example_weights(config, learn, data.class_names))
-    blocks, sizes = blocks_of(config), (data.schema.width, *config.hidden, len(data.class_names))
+    blocks, sizes = blocks_of(config), (data.schema.width, *config.hidden, data.schema.outputs)
     batch = min(config.batch_size, len(learn.inputs))
     parts = parts_of(
         sizes, blocks, input_dropout=config.input_dropout, classifies=config.classifies
@@ -128,13 +136,19 @@ def _workspace_bytes(
 
 
 def _data_bytes(examples: Examples) -> int:
-    """Inputs as they are, labels as wide as an index, weights."""
-    weights = 0 if examples.weights is None else _FLOAT
-    return int(examples.inputs.nbytes) + (_CODE + weights) * len(examples.labels)
+    """Inputs as they are, labels as wide as an index or targets, weights."""
+    each = 0 if examples.weights is None else _FLOAT
+    each += _label_bytes(examples)
+    return int(examples.inputs.nbytes) + each * len(examples.labels)
+
+
+def _label_bytes(examples: Examples) -> int:
+    """One example's label or targets."""
+    return _CODE if examples.labels.ndim == 1 else _FLOAT * int(examples.labels.shape[1])
 
 
 def _batch_bytes(examples: Examples, rows: int) -> int:
     """The reused buffers of a batch: gathered, and scaled."""
     columns = examples.inputs.shape[1]
-    each = columns * (_FLOAT + examples.inputs.itemsize) + _CODE
+    each = columns * (_FLOAT + examples.inputs.itemsize) + _label_bytes(examples)
     return int(rows * (each + (0 if examples.weights is None else _FLOAT)))

@@ -106,6 +106,8 @@ class Predictor:
                     kernels=kernels,
                 )
                 load_params(model, arrays)
+                if "optim/average" in arrays:  # the last state of a run: this is what it uses
+                    model.params.vector[...] = backend.asarray(arrays["optim/average"], model.dtype)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise CheckpointError(f"{source}: damaged or incomplete ({error})") from error
         return cls(model, scaling, schema, None if mirror is None else tuple(mirror), targets)
@@ -155,8 +157,9 @@ class Predictor:
     def _checked(self, examples: Examples) -> Examples:
         """Labelled raw examples in the form of training; DataError where they do not fit."""
         labels = np.asarray(examples.labels)
-        if self.schema.targets and labels.ndim == 1:
-            labels = labels[:, None]
+        if self.schema.targets:
+            labels = labels.astype(np.float32) if labels.dtype.kind in "iu" else labels
+            labels = labels[:, None] if labels.ndim == 1 else labels
         flat = Examples(self._flattened(examples.inputs), labels)
         # A data set checks what kernels do not: as many labels as inputs, all of them classes.
         return Dataset(

@@ -157,6 +157,7 @@ def resume(
     kernels: str | None = None,
     precision: str | None = None,
     max_time: float | None = None,
+    target_accuracy: float | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Go on with a run from its last saved state, as if it had never stopped.
@@ -171,7 +172,7 @@ def resume(
         )
     asked = {
         "epochs": epochs, "device": device, "threads": threads, "kernels": kernels,
-        "precision": precision, "max_time": max_time,
+        "precision": precision, "max_time": max_time, "target_accuracy": target_accuracy,
     }  # fmt: skip
     changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     config = replace(saved.config, **changes)
@@ -194,7 +195,10 @@ def resume(
             parts.trainer.load_state(saved.arrays, saved.meta["state"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{saved.folder.path}: damaged state ({error})") from error
-        if config.epochs > saved.config.epochs or config.max_time != saved.config.max_time:
+        if config.epochs > saved.config.epochs or any(
+            getattr(config, name) != getattr(saved.config, name)
+            for name in ("max_time", "target_accuracy")
+        ):
             parts.trainer.go_on()  # more is asked for than when it stopped early
         return _record(config, data, parts, saved.folder, fingerprint)
 

@@ -91,7 +91,13 @@ class Search:
         for trial, settings in self.draws.items():
             source = f"{space.source}: trial {trial} ({in_words(settings)})"
             # Fewest epochs ask most: a warm-up must fit into them.
-            replace(config, epochs=self.rungs[0][1]).updated(settings, source)
+            few = {"epochs": self.rungs[0][1]}
+            try:
+                config.updated(settings | few, source)
+            except ConfigError as error:
+                if "warmup" in str(error):
+                    error.add_note("raise --min-epochs above it")
+                raise
         self.backend = get_backend(config.device, threads=config.threads)
         self.data = limited(replace(load(config), test=None), config)
         self.config = self_contained(config, self.data)
