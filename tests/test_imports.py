@@ -16,7 +16,7 @@ for module in pkgutil.walk_packages(fastnn.__path__, "fastnn."):
 
 
 COMPILED = "'fastnn.kernels.loops', 'fastnn.kernels.block_loops', 'fastnn.kernels.epoch', " + (
-    "'fastnn.kernels.native'"  # what Numba compiles
+    "'fastnn.kernels.elementary', 'fastnn.kernels.native'"  # what Numba compiles
 )
 
 

@@ -28,8 +28,8 @@ from fastnn.kernels.formulas import ACTIVATIONS, LOSSES, kind_of
 
 # What is compiled, or becomes part of it.
 SOURCES = (
-    "loops.py", "block_loops.py", "epoch.py", "native.py", "formulas.py", "reference.py",
-    "__init__.py",
+    "loops.py", "elementary.py", "block_loops.py", "epoch.py", "native.py", "formulas.py",
+    "reference.py", "__init__.py",
 )  # fmt: skip
 
 _log = logging.getLogger("fastnn")
