@@ -10,7 +10,8 @@ from fastnn.backend import get_backend
 from fastnn.data.batches import Batches
 from fastnn.data.examples import Dataset, Examples
 from fastnn.data.scaling import Scaling
-from fastnn.kernels import STREAM_AUGMENTATION, Augmentation, kernels_for
+from fastnn.kernels import Augmentation, kernels_for
+from fastnn.kernels.counted import STREAM_AUGMENTATION
 from fastnn.kernels.reference import Reference
 from fastnn.training.build import build
 from fastnn.training.config import TrainConfig

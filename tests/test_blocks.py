@@ -8,7 +8,8 @@ import pytest
 
 from fastnn.backend import get_backend
 from fastnn.errors import ConfigError
-from fastnn.kernels import STREAM_BLOCKS, kernels_for
+from fastnn.kernels import kernels_for
+from fastnn.kernels.counted import STREAM_BLOCKS
 from fastnn.kernels.formulas import ACTIVATIONS
 from fastnn.nn.blocks import NORMS, Block
 from fastnn.nn.gradcheck import check_gradients

@@ -49,10 +49,6 @@ class Augmentation(NamedTuple):
     cutout: int
 
 
-# Streams of random numbers. Block l of a network has STREAM_BLOCKS + l. Never renumber.
-STREAM_AUGMENTATION, STREAM_INPUTS, STREAM_BLOCKS = 0, 1, 2
-
-
 class Kernels(Protocol):
     """What a device must be able to do to train an MLP. Shape letters: see `fastnn`."""
 

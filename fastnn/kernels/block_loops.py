@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.backend import Array
+from fastnn.kernels.counted import FIRST, SECOND, G
 from fastnn.kernels.elementary import (
     activation,
     activation_slope,
@@ -22,9 +23,7 @@ from fastnn.kernels.loops import compiled, summing
 from fastnn.kernels.native import Tile
 from fastnn.kernels.reference import EPS, MOMENTUM
 
-_G, _M1, _M2 = (
-    np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB),
-)  # fmt: skip
+_G, _M1, _M2 = (np.uint64(constant) for constant in (G, FIRST, SECOND))
 _U0, _U1, _U27, _U30, _U31 = (np.uint64(n) for n in (0, 1, 27, 30, 31))
 
 

@@ -23,13 +23,14 @@ from platformdirs import user_cache_path
 
 from fastnn import blas
 from fastnn.backend import Array
-from fastnn.kernels import STREAM_AUGMENTATION, Augmentation, XentScratch
+from fastnn.kernels import Augmentation, XentScratch
+from fastnn.kernels.counted import STREAM_AUGMENTATION, dropped_below
 from fastnn.kernels.formulas import ACTIVATIONS, LOSSES, kind_of
 
 # What is compiled, or becomes part of it.
 SOURCES = (
     "loops.py", "elementary.py", "block_loops.py", "epoch.py", "native.py", "formulas.py",
-    "reference.py", "__init__.py",
+    "counted.py", "reference.py", "__init__.py",
 )  # fmt: skip
 
 _log = logging.getLogger("fastnn")
@@ -266,7 +267,7 @@ def constants_of(activation: str) -> tuple[int, float]:
 
 def shares_of(dropout: float) -> tuple[Any, float]:
     """Words below the first are dropped, what is kept is multiplied by the second."""
-    return np.uint64(int(dropout * 2.0**64)), 1 / (1 - dropout)
+    return dropped_below(dropout), 1 / (1 - dropout)
 
 
 @cache

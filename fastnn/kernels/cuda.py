@@ -18,7 +18,8 @@ from numpy.typing import DTypeLike
 
 from fastnn.backend import Array, Backend, address_of
 from fastnn.errors import DeviceError
-from fastnn.kernels import STREAM_AUGMENTATION, Augmentation, XentScratch
+from fastnn.kernels import Augmentation, XentScratch
+from fastnn.kernels.counted import STREAM_AUGMENTATION, dropped_below
 from fastnn.kernels.cublas import Epilogue, LtProducts, PlainProducts, bytes_of_bits
 from fastnn.kernels.formulas import LOSSES, kind_of
 from fastnn.kernels.reference import EPS, MOMENTUM
@@ -407,7 +408,7 @@ def _as(dtype: DTypeLike, array: Array) -> Array:
 
 def _drop(width: int, dropout: float, stream: int) -> tuple[int, int, np.uint64, float]:
     """What a kernel needs to know to drop: the words below a threshold, which 0 has none of."""
-    return width, stream, np.uint64(int(dropout * 2.0**64)), 1 / (1 - dropout)
+    return width, stream, dropped_below(dropout), 1 / (1 - dropout)
 
 
 @contextmanager

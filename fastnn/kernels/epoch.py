@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn.backend import Array
-from fastnn.kernels import STREAM_AUGMENTATION, STREAM_BLOCKS, STREAM_INPUTS, block_loops, native
+from fastnn.kernels import block_loops, native
+from fastnn.kernels.counted import STREAM_AUGMENTATION, STREAM_BLOCKS, STREAM_INPUTS
 from fastnn.kernels.formulas import ACTIVATIONS, kind_of
 from fastnn.kernels.loops import (
     Rule,

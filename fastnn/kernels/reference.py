@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy
 
 from fastnn.backend import Array
+from fastnn.kernels.counted import FIRST, SECOND, STREAM_AUGMENTATION, G, dropped_below
 from fastnn.kernels.formulas import ACTIVATIONS, LOSSES, on_arrays
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 EPS = 1e-5  # added to a variance before its root is taken
 MOMENTUM = 0.1  # how far running statistics move towards those of a batch
-
-_G, _M1, _M2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # SplitMix64's
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Reference:
         self.take(raw, inputs, rows)
         self.take(labels_out, labels, rows)
         if augmentation is not None:
-            self._vary(raw, augmentation, self._words(noise, 0, (len(raw), 1)))
+            self._vary(raw, augmentation, self._words(noise, STREAM_AUGMENTATION, (len(raw), 1)))
         if offset is None:
             self.xp.multiply(raw, factor, out=x)
         else:
@@ -331,17 +330,17 @@ class Reference:
         """y *= kept / (1 - dropout)."""
         if dropout:
             xp = self.xp
-            kept = self._words(noise, stream, y.shape) >= numpy.uint64(int(dropout * 2.0**64))
+            kept = self._words(noise, stream, y.shape) >= dropped_below(dropout)
             xp.multiply(y, kept, out=y)
             xp.multiply(y, 1 / (1 - dropout), out=y)
 
     def _words(self, noise: Array, stream: int, shape: tuple[int, int]) -> Array:
         """The batch's words of a stream, one for each of (B, columns)."""
         xp, (rows, columns) = self.xp, shape
-        key = _mix(noise[:1] + numpy.uint64(_G * (stream + 1) % 2**64))
+        key = _mix(noise[:1] + numpy.uint64(G * (stream + 1) % 2**64))
         count = xp.arange(1, rows * columns + 1, dtype=xp.uint64)
         count += noise[1:] * numpy.uint64(columns)
-        return _mix(key + count * numpy.uint64(_G)).reshape(shape)
+        return _mix(key + count * numpy.uint64(G)).reshape(shape)
 
     def _vary(self, raw: Array, how: Augmentation, words: Array) -> None:
         """Vary pictures (B, D) in place, by one word (B, 1) each."""
@@ -375,7 +374,7 @@ class Reference:
 
 def _mix(words: Array) -> Array:
     """SplitMix64's finalizer: each bit of the input changes half of the output's."""
-    words = (words ^ (words >> numpy.uint64(30))) * numpy.uint64(_M1)
-    words = (words ^ (words >> numpy.uint64(27))) * numpy.uint64(_M2)
+    words = (words ^ (words >> numpy.uint64(30))) * numpy.uint64(FIRST)
+    words = (words ^ (words >> numpy.uint64(27))) * numpy.uint64(SECOND)
     mixed: Array = words ^ (words >> numpy.uint64(31))
     return mixed

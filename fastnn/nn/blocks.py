@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from fastnn.backend import Array
 from fastnn.errors import ConfigError, did_you_mean
-from fastnn.kernels import STREAM_BLOCKS, Kernels
+from fastnn.kernels import Kernels
+from fastnn.kernels.counted import STREAM_BLOCKS
 from fastnn.kernels.formulas import ACTIVATIONS
 from fastnn.nn.params import Flat
 

@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike
 
 from fastnn.backend import Array, Backend
 from fastnn.errors import ConfigError
-from fastnn.kernels import STREAM_INPUTS, Kernels, XentScratch, kernels_for
+from fastnn.kernels import Kernels, XentScratch, kernels_for
+from fastnn.kernels.counted import STREAM_INPUTS
 from fastnn.nn.blocks import Block, Buffers, layers_of
 from fastnn.nn.initial import initial_weights
 from fastnn.nn.objective import Objective
