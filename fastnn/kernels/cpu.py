@@ -123,7 +123,8 @@ class Compiled:
         if axis == 1:
             loops.normalize_rows(y, x_hat, factor, x, gain, shift, 0, rows)
             return
-        assert running is not None
+        if running is None:  # nothing is kept of the batch's statistics
+            running, track = (np.empty_like(gain), np.empty_like(gain)), True
         loops.normalize_columns(y, x_hat, factor, x, gain, shift, *running, track, 0, columns)
 
     def normalize_backward(
