@@ -52,12 +52,14 @@ def main() -> None:
             if options.jobs > 1:
                 config = replace(config, threads=1)
             configs = [replace(config, seed=seed) for seed in range(options.seeds)]
-            with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-                runs = list(pool.map(_run, [label] * len(configs), configs))
             seeded[label] = {
-                "recipe": name, "threads": config.threads, "jobs": options.jobs, "runs": runs,
+                "recipe": name, "threads": config.threads, "jobs": options.jobs, "runs": [],
                 "facts": facts_with_warnings(),
             }  # fmt: skip
+            with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+                for figures in pool.map(_run, [label] * len(configs), configs):
+                    seeded[label]["runs"].append(figures)
+                    write("recipes", {"recipes": once, "seeded": seeded})
         else:
             once[name] = _run(name, config) | {"facts": facts_with_warnings()}
         write("recipes", {"recipes": once, "seeded": seeded})
