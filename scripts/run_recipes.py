@@ -1,6 +1,6 @@
 """Run the packaged recipes on the real data sets and record their figures for README.
 
-    FASTNN_DATA=... python -m scripts.run_recipes [NAME ...]                once each, seed 0
+    FASTNN_DATA=... python -m scripts.run_recipes [NAME ...]                seed 0, the sources'
     FASTNN_DATA=... python -m scripts.run_recipes NAME ... --seeds 5        seeds 0 to 4
     FASTNN_DATA=... python -m scripts.run_recipes best --dataset mnist --seeds 5
 
@@ -24,6 +24,9 @@ from fastnn.training.run import train
 from fastnn.training.trainer import Trainer
 
 
+SEVERAL = ("fast", "balanced", "best")  # published with several seeds
+
+
 class Lines(Callback):
     """One short line an epoch, so that a long recipe shows that it lives."""
 
@@ -33,7 +36,8 @@ class Lines(Callback):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=recipe_names())
+    single = [name for name in recipe_names() if name not in SEVERAL]
+    parser.add_argument("names", nargs="*", default=single)
     parser.add_argument("--seeds", type=int, default=0, metavar="N", help="seeds 0 to N - 1")
     parser.add_argument("--dataset", help="instead of the recipe's own")
     parser.add_argument(
