@@ -23,7 +23,6 @@ from fastnn.training.config import TrainConfig, load_recipe, recipe_names
 from fastnn.training.run import train
 from fastnn.training.trainer import Trainer
 
-
 SEVERAL = ("fast", "balanced", "best")  # published with several seeds
 
 
