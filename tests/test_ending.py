@@ -16,6 +16,7 @@ from fastnn.training.classifier import Classifier
 from fastnn.training.config import TrainConfig
 from fastnn.training.run import resume, train
 from fastnn.training.scoring import evaluate
+from fastnn.training.step import HostSteps
 from fastnn.training.trainer import steps_for
 
 CONFIG = TrainConfig(
@@ -157,6 +158,36 @@ def test_a_run_whose_time_is_over_goes_on_when_it_gets_more(blob_data, monkeypat
     assert len(resume(done.folder, data=blob_data, epochs=30).history) == 2
     more = resume(done.folder, data=blob_data, max_time=16.0)
     assert [report.step for report in more.history] == [8, 11, 16]
+
+
+def test_more_time_stretches_the_schedule_instead_of_going_on_at_its_end(
+    blob_data, monkeypatch, tmp_path
+):
+    clock = Clock(monkeypatch, 0.1)
+    config = CONFIG.updated({"epochs": 500, "max_time": 10.0, "schedule": "cosine"}, "test")
+    done = train(config, data=blob_data, out=tmp_path)
+    first = len(clock.rates)
+    assert clock.rates[-1] < 0.1 * 0.02
+    resume(done.folder, data=blob_data, max_time=20.0)
+    # Half of the new time is over, and with it half of the schedule.
+    assert clock.rates[first] == pytest.approx(0.05, rel=0.1)
+    assert clock.rates[-1] < 0.1 * 0.02
+    assert len(clock.rates) == pytest.approx(2 * first, abs=2)
+
+
+def test_planning_under_a_time_limit_costs_a_share_of_the_steps(blob_data, monkeypatch):
+    """However short steps are: rates are worked out for those that come, not for a whole epoch."""
+    planned, inner = [], HostSteps.plan
+    monkeypatch.setattr(
+        HostSteps, "plan",
+        lambda self, step, rates: (planned.append(len(rates)), inner(self, step, rates))[1],
+    )  # fmt: skip
+    Clock(monkeypatch, 0.001)
+    config = CONFIG.updated({"epochs": 10**6, "max_time": 2.0, "batch_size": 1}, "test")
+    steps = train(config, data=blob_data).history[-1].step
+    assert steps == pytest.approx(2000, abs=5)
+    assert sum(planned) < 1.2 * steps
+    assert len(planned) < 150
 
 
 def test_the_target_ends_the_run_where_it_is_first_reached(blob_data):

@@ -23,8 +23,8 @@ SETTINGS = (
     "--device", "cpu", "--quiet",
 )  # fmt: skip
 EVERYTHING = (
-    "--norm", "batch", "--dropout", "0.2", "--input-dropout", "0.1", "--residual",
-    "--activation", "silu", "--label-smoothing", "0.1", "--class-weight", "0=2,2=0.5",
+    "--norm", "batch", "--dropout", "0.2", "--input-dropout", "0.1", "--hidden", "24,24",
+    "--residual", "--activation", "silu", "--label-smoothing", "0.1", "--class-weight", "0=2,2=0.5",
     "--shift", "1", "--flip", "--cutout", "1", "--flip-test", "--clip-norm", "1", "--ema", "0.9",
     "--optimizer", "adamw", "--weight-decay", "0.01", "--schedule", "cosine", "--max-time", "1h",
 )  # fmt: skip
