@@ -247,3 +247,30 @@ def test_training_does_not_see_the_average(blob_data):
     plain, averaged = (train(replace(config, ema=ema), data=blob_data) for ema in (0.0, 0.9))
     assert [r.train_loss for r in plain.history] == [r.train_loss for r in averaged.history]
     assert [r.valid_loss for r in plain.history] != [r.valid_loss for r in averaged.history]
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_a_second_fit_goes_on_from_the_last_weights_not_from_those_in_use(blob_data, valid):
+    """Where the average, or the best epoch, was left in the model."""
+
+    def fitted(*stops):
+        config = CONFIG.updated({"ema": 0.9, "val": 0.2 if valid else 0.0}, "test")
+        parts = build(config, blob_data, get_backend("cpu"), ())
+        for epochs in stops:
+            parts.trainer.fit(parts.train_batches, parts.valid_batches, epochs=epochs)
+        return parts.trainer
+
+    whole, twice = fitted(4), fitted(2, 4)
+    assert np.array_equal(whole.model.params.vector, twice.model.params.vector)
+    assert [r.train_loss for r in whole.history] == [r.train_loss for r in twice.history]
+
+
+def test_the_last_state_is_used_with_its_average_too(blob_data, tmp_path):
+    config = CONFIG.updated({"ema": 0.99, "val": 0.0, "epochs": 2}, "test")
+    done = train(config, data=blob_data, out=tmp_path)
+    inputs = blob_data.test.inputs
+    for name in ("best", "last"):
+        loaded = Classifier.load(done.folder / f"{name}.safetensors", device="cpu")
+        assert np.array_equal(
+            loaded.predict_proba(inputs), done.classifier.predict_proba(inputs)
+        ), name
