@@ -91,10 +91,16 @@ def seeded() -> str:
         found = [100 * run["test_accuracy"] for run in runs]
         rows.append(
             f"| `--recipe {entry['recipe']}{other}` | {phrase} | {len(runs)} | "
-            f"{mean(found):.2f} ± {stdev(found):.2f} % | {min(found):.2f} % | "
+            f"{_percent(found)} | {min(found):.2f} % | "
             f"{mean(run['seconds'] for run in runs):.0f} |"
         )
     return "\n".join(rows)
+
+
+def _percent(values: list[float]) -> str:
+    """Mean and standard deviation, where there is one."""
+    spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{spread} %"
 
 
 def described(config: TrainConfig) -> str:
