@@ -14,7 +14,6 @@ import numpy as np
 from fastnn.backend import Array
 from fastnn.kernels import block_loops, native
 from fastnn.kernels.counted import STREAM_AUGMENTATION, STREAM_BLOCKS, STREAM_INPUTS
-from fastnn.kernels.formulas import ACTIVATIONS, kind_of
 from fastnn.kernels.loops import (
     Rule,
     affine,
@@ -34,7 +33,6 @@ from fastnn.kernels.loops import (
 )
 
 NO_NORM, LAYER, BATCH = range(3)
-_IDENTITY = kind_of("identity", ACTIVATIONS)
 
 
 class Net(NamedTuple):

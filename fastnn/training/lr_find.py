@@ -18,7 +18,7 @@ from fastnn.data.examples import Dataset
 from fastnn.errors import ConfigError
 from fastnn.training.build import build
 from fastnn.training.config import TrainConfig
-from fastnn.training.run import load_data
+from fastnn.training.run import limited, load_data
 
 _SMOOTHING = 0.9  # decay of the moving average of losses
 _EXPLODED = 4.0  # times the least loss
@@ -77,8 +77,7 @@ def lr_find(
         raise ConfigError(f"end: {end!r} must be a finite rate above start, {start!r}")
     backend = get_backend(config.device, threads=config.threads)
     data = data or load_data(config)
-    if config.limit_train:
-        data = data.limited(config.limit_train, config.seed)
+    data = limited(data, config)
     rates = tuple(float(rate) for rate in np.geomspace(start, end, steps))
     with backend.activate(), np.errstate(all="ignore"):
         losses, smoothed = _risen(config, data, backend, rates, watch)
