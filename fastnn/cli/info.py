@@ -7,22 +7,23 @@ from typing import Any
 from fastnn.cli import output
 from fastnn.cli.network import print_parts, print_settings
 from fastnn.cli.options import Json, Run
-from fastnn.cli.saved import open_saved
 
 
 def info(run: Run, json: Json = False) -> None:
     """Show the network, the settings and the data of RUN."""
     with output.exit_codes(as_json=json):
+        from fastnn.analysis.opened import open_run
         from fastnn.nn.description import parts_of
 
-        file, meta, predictor = open_saved(run, "cpu")
+        opened = open_run(run, "cpu")
+        meta, predictor = opened.meta, opened.predictor
         model = predictor.model
         parts = parts_of(
             model.sizes, model.blocks, classifies=model.objective.classifies,
             input_dropout=meta.get("config", {}).get("input_dropout", 0.0),
         )  # fmt: skip
         values: dict[str, Any] = {
-            "file": str(file),
+            "file": str(opened.file),
             "fastnn": meta.get("fastnn"),
             "epoch": meta.get("epoch", meta.get("state", {}).get("epoch")),
             "sizes": list(model.sizes),
@@ -36,7 +37,10 @@ def info(run: Run, json: Json = False) -> None:
         if json:
             output.emit("done", values)
         else:
-            print(f"{file}: written by fastnn {meta.get('fastnn')} after epoch {values['epoch']}\n")
+            print(
+                f"{opened.file}: written by fastnn {meta.get('fastnn')} after epoch "
+                f"{values['epoch']}\n"
+            )
             print_parts(parts)
             _print(values)
 

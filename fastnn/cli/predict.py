@@ -12,7 +12,6 @@ import typer
 
 from fastnn.cli import output
 from fastnn.cli.options import Device, Json, Run, Threads
-from fastnn.cli.saved import open_saved
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,13 +40,13 @@ def predict(
     (.npy; .npz: x, X, images, inputs or features, else its x_test).
     """
     with output.exit_codes(as_json=json):
+        from fastnn.analysis.opened import open_run
         from fastnn.data.source import read_inputs
-        from fastnn.training.checkpoint import config_of
 
-        weights, meta, predictor = open_saved(run, device or "auto", threads)
-        label = label or config_of(meta, weights).label
-        inputs = read_inputs(file, predictor.schema, label=label)
-        output.warn_if_untrained(meta)
+        opened = open_run(run, device or "auto", threads)
+        predictor = opened.predictor
+        inputs = read_inputs(file, predictor.schema, label=label or opened.config.label)
+        output.warn_if_untrained(opened.meta)
         rows = csv.writer(sys.stdout, lineterminator="\n")
         if not json:
             names = predictor.schema.targets or ("class", "name", "probability")

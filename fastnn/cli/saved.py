@@ -1,35 +1,43 @@
-"""The saved network that a verb was asked to use."""
+"""A saved run with its data, as the verbs that look at runs are asked for it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fastnn.cli import output
+from fastnn.cli.progress import download_bar
 
 if TYPE_CHECKING:
-    from fastnn.training.classifier import Classifier
-    from fastnn.training.regressor import Regressor
+    from fastnn.analysis.opened import OpenedRun, RunData
+
+DataDir = Annotated[
+    str | None, typer.Option("--data-dir", metavar="DIR", help="where the data set lies now")
+]
+TestData = Annotated[
+    Path | None,
+    typer.Option("--test-data", metavar="FILE", help="look at this labelled file instead"),
+]
 
 
-class Saved(NamedTuple):
-    """A network, the file it came from, and what else that file says."""
+def open_with_data(
+    run: Path,
+    *,
+    device: str | None,
+    threads: int,
+    data_dir: str | None,
+    test_data: Path | None,
+    quiet: bool,
+) -> tuple[OpenedRun, RunData]:
+    """The run and its data; a download is shown unless `quiet`."""
+    from fastnn.analysis.opened import load_run_data, open_run
 
-    file: Path
-    meta: dict[str, Any]
-    predictor: Classifier | Regressor
-
-
-def open_saved(run: Path, device: str, threads: int = 0) -> Saved:
-    """The best network of a run folder, or that of a .safetensors file, on this device."""
-    from fastnn.backend import get_backend
-    from fastnn.kernels import kernels_for
-    from fastnn.training import checkpoint
-    from fastnn.training.predictor import weights_file
-    from fastnn.training.saved import predictor_from
-
-    file = weights_file(run)
-    arrays, meta = checkpoint.load(file)
-    backend = get_backend(device, threads=threads)
-    # For the rows of one command, loading Numba takes longer than its kernels would save.
-    kernels = kernels_for(backend, "reference") if backend.name == "cpu" else None
-    predictor = predictor_from(arrays, meta, backend, source=file, kernels=kernels)
-    return Saved(file, meta, predictor)
+    opened = open_run(run, device or "auto", threads)
+    output.warn_if_untrained(opened.meta)
+    with download_bar(quiet) as progress:
+        data = load_run_data(
+            opened, data_dir=data_dir, test_data=test_data, warn=output.warn, progress=progress
+        )
+    return opened, data

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.data.examples import Examples, Schema
-from fastnn.errors import CheckpointError
+from fastnn.errors import CheckpointError, ConfigError
 from fastnn.training.predictor import Predictor
 from fastnn.training.scoring import Score, evaluate
 
@@ -26,10 +26,17 @@ class Classifier(Predictor):
         """What the codes 0..C-1 stand for."""
         return self.schema.class_names
 
-    def predict_proba(self, inputs: ArrayLike) -> NDArray[np.floating]:
-        """Class probabilities (N, C) of raw inputs (N, D) or (N, *shape)."""
-        out = self._outputs(inputs)
+    def predict_proba(self, inputs: ArrayLike, *, temperature: float = 1.0) -> NDArray[np.floating]:
+        """Class probabilities (N, C) of raw inputs (N, D) or (N, *shape).
+
+        The outputs are divided by the temperature: above 1 makes the network less sure of itself
+        and leaves its answers as they are. `fastnn evaluate` fits one on the validation part.
+        """
+        if not (temperature > 0 and np.isfinite(temperature)):
+            raise ConfigError(f"temperature: {temperature} must be a finite number above 0")
+        out = self.outputs(inputs)
         if len(out):
+            out /= temperature
             out -= out.max(axis=1, keepdims=True)
             np.exp(out, out=out)
             out /= out.sum(axis=1, keepdims=True)
@@ -37,12 +44,12 @@ class Classifier(Predictor):
 
     def predict(self, inputs: ArrayLike) -> NDArray[np.intp]:
         """Class codes (N,) of raw inputs."""
-        return np.asarray(self._outputs(inputs).argmax(axis=1))
+        return np.asarray(self.outputs(inputs).argmax(axis=1))
 
     def evaluate(self, examples: Examples) -> Score:
         """Loss and accuracy on labelled raw examples, one or more."""
         with self.model.backend.activate():
-            return evaluate(self.model, self._batches(self._checked(examples)), self.mirror)
+            return evaluate(self.model, self._batches(self.checked(examples)), self.mirror)
 
     @classmethod
     def _check_kind(cls, schema: Schema, source: Path) -> None:

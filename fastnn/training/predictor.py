@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
@@ -18,7 +18,7 @@ from fastnn.data.scaling import Scaling
 from fastnn.errors import CheckpointError, DataError
 from fastnn.kernels import Kernels
 from fastnn.nn.blocks import Block
-from fastnn.nn.model import MLP
+from fastnn.nn.model import MLP, Workspace
 from fastnn.nn.objective import Objective
 from fastnn.rng import Stream, generator
 from fastnn.training import checkpoint
@@ -137,10 +137,32 @@ class Predictor:
             **asdict(self.schema),
         }
 
-    def _outputs(self, inputs: ArrayLike) -> NDArray[np.floating]:
-        """The last layer's outputs (N, C) or (N, T) for raw inputs, on the host."""
+    def outputs(self, inputs: ArrayLike) -> NDArray[np.floating]:
+        """The last layer's outputs (N, C) or (N, T) for raw inputs (N, D) or (N, *shape)."""
+
+        def last(x: Array, ws: Workspace) -> Array:
+            return outputs(self.model, x, ws, self.mirror)
+
+        return self._passed(inputs, self.schema.outputs, last)
+
+    def hidden(self, inputs: ArrayLike) -> NDArray[np.floating]:
+        """The last hidden layer's outputs (N, H) for raw inputs; a linear model's scaled inputs.
+
+        Of the pictures as they are: what `mirror` averages are the outputs.
+        """
+
+        def last_hidden(x: Array, ws: Workspace) -> Array:
+            self.model.forward(x, ws)
+            return ws.outputs[-2] if len(ws.outputs) > 1 else x
+
+        return self._passed(inputs, self.model.sizes[-2], last_hidden)
+
+    def _passed(
+        self, inputs: ArrayLike, width: int, through: Callable[[Array, Workspace], Array]
+    ) -> NDArray[np.floating]:
+        """What `through` makes of scaled inputs, (N, width) on the host."""
         flat = self._flattened(inputs)
-        out = np.empty((len(flat), self.schema.outputs), self.model.dtype)
+        out = np.empty((len(flat), width), self.model.dtype)
         if len(flat) == 0:
             return out
         done, backend = 0, self.model.backend
@@ -149,12 +171,11 @@ class Predictor:
             ws = self.model.workspace(batches.batch_size)
             for x, labels, _ in batches:
                 rows = len(labels)
-                z = outputs(self.model, x, ws.head(rows), self.mirror)
-                out[done : done + rows] = backend.to_host(z)
+                out[done : done + rows] = backend.to_host(through(x, ws.head(rows)))
                 done += rows
         return out
 
-    def _checked(self, examples: Examples) -> Examples:
+    def checked(self, examples: Examples) -> Examples:
         """Labelled raw examples in the form of training; DataError where they do not fit."""
         labels = np.asarray(examples.labels)
         if self.schema.targets:

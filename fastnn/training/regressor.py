@@ -34,7 +34,7 @@ class Regressor(Predictor):
 
     def evaluate(self, examples: Examples) -> RegressionScore:
         """Loss, R^2 and errors on raw examples with their targets (N, T), or (N,) if T is 1."""
-        checked = self._checked(examples)
+        checked = self.checked(examples)
         scaled = checked._replace(labels=self._scaling_of_targets.scaled(checked.labels))
         with self.model.backend.activate():
             loss = evaluate(self.model, self._batches(scaled), self.mirror).loss
@@ -42,7 +42,7 @@ class Regressor(Predictor):
 
     def _predicted(self, inputs: ArrayLike) -> NDArray[np.float64]:
         """Numbers (N, T)."""
-        return self._scaling_of_targets.unscaled(self._outputs(inputs))
+        return self._scaling_of_targets.unscaled(self.outputs(inputs))
 
     @property
     def _scaling_of_targets(self) -> Scaling:

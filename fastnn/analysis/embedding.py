@@ -1,0 +1,71 @@
+"""Many numbers an example as two, to be drawn: by PCA, and by t-SNE or UMAP where installed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.errors import ConfigError
+
+METHODS = ("auto", "pca", "tsne", "umap")
+_MODULES = {"umap": ("umap", "umap-learn"), "tsne": ("sklearn", "scikit-learn")}
+_KEPT = 50  # principal components that t-SNE and UMAP start from, as their authors advise
+
+
+class Embedding(NamedTuple):
+    """Points (N, 2) and what made them: pca, tsne or umap."""
+
+    points: NDArray[np.float64]
+    method: str
+
+
+def embed(features: NDArray[Any], method: str = "auto", seed: int = 0) -> Embedding:
+    """Features (N, H) in the plane. `auto` takes UMAP or t-SNE where installed, else PCA."""
+    if method not in METHODS:
+        raise ConfigError(f"method: {method!r} is not one of {', '.join(METHODS)}")
+    if method == "auto":
+        found = [name for name, (module, _) in _MODULES.items() if find_spec(module)]
+        # Both want more examples than neighbours they look at.
+        method = found[0] if found and len(features) > 100 else "pca"
+    elif method in _MODULES and not find_spec(_MODULES[method][0]):
+        package = _MODULES[method][1]
+        raise ConfigError(
+            f"method: {method} needs {package}, which is not installed; pip install {package}"
+        )
+    if method == "pca":
+        return Embedding(principal_components(features, 2), method)
+    reduced = principal_components(features, min(_KEPT, features.shape[1]))
+    return Embedding(_neighbours_kept(reduced, method, seed), method)
+
+
+def principal_components(features: NDArray[Any], count: int) -> NDArray[np.float64]:
+    """Projections (N, count) on the directions of greatest variance, greatest first.
+
+    Each direction's sign is such that its entry of greatest magnitude is positive, so that pictures
+    do not flip from one machine to the next. Where there are fewer directions, the rest is 0.
+    """
+    centred = features - features.mean(axis=0, dtype=np.float64)
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    leading = directions[:, ::-1][:, :count]
+    largest = np.take_along_axis(leading, np.abs(leading).argmax(axis=0)[None], axis=0)
+    projected: NDArray[np.float64] = centred @ (leading * np.where(largest < 0, -1.0, 1.0))
+    return np.pad(projected, ((0, 0), (0, count - projected.shape[1])))
+
+
+def _neighbours_kept(reduced: NDArray[np.float64], method: str, seed: int) -> NDArray[np.float64]:
+    """t-SNE (van der Maaten and Hinton 2008) or UMAP (McInnes et al. 2018) with their defaults."""
+    if method == "umap":
+        from umap import UMAP
+
+        model = UMAP(random_state=seed, n_jobs=1)
+    else:
+        from sklearn.manifold import TSNE
+
+        model = TSNE(
+            random_state=seed, init="pca", perplexity=min(30.0, (len(reduced) - 1) / 3), n_jobs=-1
+        )
+    points: NDArray[np.float64] = np.asarray(model.fit_transform(reduced), np.float64)
+    return points

@@ -1,0 +1,149 @@
+"""A saved run opened to be looked at: its network, its figures, and the data it was made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from fastnn.backend import get_backend
+from fastnn.data.download import Progress
+from fastnn.data.examples import Dataset, Examples
+from fastnn.data.source import read_labelled
+from fastnn.errors import DataError
+from fastnn.kernels import kernels_for
+from fastnn.training import checkpoint
+from fastnn.training.build import hold_out
+from fastnn.training.callbacks import EpochReport
+from fastnn.training.classifier import Classifier
+from fastnn.training.config import TrainConfig
+from fastnn.training.predictor import weights_file
+from fastnn.training.regressor import Regressor
+from fastnn.training.run import limited, load_data
+from fastnn.training.saved import predictor_from
+
+_NUMBERS = {item.name for item in fields(EpochReport)}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """The best network of a run, or that of a .safetensors file, and what is known about it."""
+
+    file: Path  # where the weights are from
+    folder: Path | None  # None for a file that lies in no run folder
+    meta: dict[str, Any]
+    config: TrainConfig
+    predictor: Classifier | Regressor
+
+    @property
+    def name(self) -> str:
+        """What a title calls it."""
+        return self.file.name if self.folder is None else self.folder.resolve().name
+
+    def history(self) -> list[EpochReport]:
+        """The epochs' figures, oldest first; lines that are damaged or cut off are left out."""
+        if self.folder is None:
+            return []
+        return read_history(self.folder / "metrics.jsonl")
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What `environment.json` or `result.json` holds; nothing where it is missing or broken."""
+        return {} if self.folder is None else read_facts(self.folder / name)
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """The parts of a run's data to look at. `unvalidated` says why there is no validation part."""
+
+    name: str
+    test: Examples
+    test_part: str  # what to call it: "test", or a file's name
+    valid: Examples | None
+    unvalidated: str = ""
+
+
+def open_run(run: Path, device: str = "auto", threads: int = 0) -> OpenedRun:
+    """Read a run folder or a .safetensors file; CheckpointError where it holds no network."""
+    file = weights_file(run)
+    arrays, meta = checkpoint.load(file)
+    backend = get_backend(device, threads=threads)
+    # For the rows of one command, loading Numba takes longer than its kernels would save.
+    kernels = kernels_for(backend, "reference") if backend.name == "cpu" else None
+    predictor = predictor_from(arrays, meta, backend, source=file, kernels=kernels)
+    folder = file.parent if (file.parent / "config.json").exists() else None
+    return OpenedRun(file, folder, meta, checkpoint.config_of(meta, file), predictor)
+
+
+def load_run_data(
+    opened: OpenedRun,
+    *,
+    data_dir: str | None = None,
+    test_data: Path | None = None,
+    warn: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> RunData:
+    """The test part of a run's data, and the validation part that it held out.
+
+    `test_data` is a labelled file to look at instead; the run's own data then may be missing.
+    DataError where there is no test part, or another one than the network was made for.
+    """
+    config, schema = opened.config, opened.predictor.schema
+    if data_dir is not None:
+        config = replace(config, data_dir=data_dir)
+    if test_data is not None:
+        test = read_labelled(test_data, schema, label=config.label)
+        try:
+            data = load_data(config, warn=warn, progress=progress)
+        except DataError as error:
+            return RunData(test_data.stem, test, test_data.name, None, str(error))
+        return RunData(test_data.stem, test, test_data.name, *_held_out(data, opened))
+    data = load_data(config, warn=warn, progress=progress)
+    if data.test is None:
+        raise DataError(f"{data.name} has no test part; name a file with --test-data")
+    if data.schema != schema:
+        raise DataError(
+            f"{data.name} is no longer what the network was trained on: found {data.schema}, "
+            f"expected {schema}"
+        )
+    return RunData(data.name, data.test, "test", *_held_out(data, opened))
+
+
+def _held_out(data: Dataset, opened: OpenedRun) -> tuple[Examples | None, str]:
+    """The examples that the run validated on, which are drawn anew; or why they cannot be had."""
+    data = limited(data, opened.config)
+    if data.fingerprint() != opened.meta.get("fingerprint"):
+        return None, f"the training part of {data.name} is not the one that the run learned from"
+    _, valid = hold_out(data, opened.config)
+    return valid, "" if valid is not None else "the run held nothing out for validation (val 0)"
+
+
+def read_history(path: Path) -> list[EpochReport]:
+    """The lines of a `metrics.jsonl` that can be read."""
+    reports = []
+    for line in _text(path).splitlines():
+        values = _parsed(line)
+        if values.keys() >= _NUMBERS:
+            reports.append(EpochReport(**{name: values[name] for name in _NUMBERS}))
+    return reports
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; an empty one where there is none or it is damaged."""
+    return _parsed(_text(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}

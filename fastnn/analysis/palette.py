@@ -1,0 +1,21 @@
+"""The colours of every picture that fastnn draws; colour-blind people can tell them apart.
+
+Hues are Okabe and Ito's (Color Universal Design, 2008). Where there are more classes than hues they
+repeat, so whoever draws classes adds a shape or a name to each.
+"""
+
+from __future__ import annotations
+
+INK, FAINT, GRID, PAPER = "#1b1f24", "#656d76", "#e4e6e9", "#ffffff"
+BLUE, ORANGE, GREEN, VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+PURPLE, SKY, GREY = "#cc79a7", "#56b4e9", "#8a8a8a"
+
+RIGHT, WRONG = BLUE, VERMILION
+PARTS = {"train": GREY, "valid": BLUE, "test": INK}
+
+CLASSES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, "#7d6b00", "#882255", GREY, "#332288")
+
+
+def class_colour(code: int) -> str:
+    """The hue of a class; those of classes ten apart are the same."""
+    return CLASSES[code % len(CLASSES)]
