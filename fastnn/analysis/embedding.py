@@ -56,7 +56,7 @@ def principal_components(features: NDArray[Any], count: int) -> NDArray[np.float
 
 
 def _neighbours_kept(reduced: NDArray[np.float64], method: str, seed: int) -> NDArray[np.float64]:
-    """t-SNE (van der Maaten and Hinton 2008) or UMAP (McInnes et al. 2018) with their defaults."""
+    """t-SNE (van der Maaten and Hinton 2008) or UMAP (McInnes et al. 2018) in the plane."""
     if method == "umap":
         from umap import UMAP
 
@@ -64,8 +64,10 @@ def _neighbours_kept(reduced: NDArray[np.float64], method: str, seed: int) -> ND
     else:
         from sklearn.manifold import TSNE
 
+        # Half of scikit-learn's steps: some thousand points hardly move after these.
         model = TSNE(
-            random_state=seed, init="pca", perplexity=min(30.0, (len(reduced) - 1) / 3), n_jobs=-1
-        )
+            random_state=seed, init="pca", perplexity=min(30.0, (len(reduced) - 1) / 3),
+            max_iter=500, n_jobs=-1,
+        )  # fmt: skip
     points: NDArray[np.float64] = np.asarray(model.fit_transform(reduced), np.float64)
     return points

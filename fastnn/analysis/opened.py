@@ -61,6 +61,7 @@ class RunData:
     test: Examples
     test_part: str  # what to call it: "test", or a file's name
     valid: Examples | None
+    learned: int | None  # how many examples the run learned from, where its data could be read
     unvalidated: str = ""
 
 
@@ -81,12 +82,14 @@ def load_run_data(
     *,
     data_dir: str | None = None,
     test_data: Path | None = None,
+    or_validation: bool = False,
     warn: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> RunData:
     """The test part of a run's data, and the validation part that it held out.
 
-    `test_data` is a labelled file to look at instead; the run's own data then may be missing.
+    `test_data` is a labelled file to look at instead; the run's own data then may be missing. With
+    `or_validation` the validation part stands in where there is no test part, and is named so.
     DataError where there is no test part, or another one than the network was made for.
     """
     config, schema = opened.config, opened.predictor.schema
@@ -97,26 +100,32 @@ def load_run_data(
         try:
             data = load_data(config, warn=warn, progress=progress)
         except DataError as error:
-            return RunData(test_data.stem, test, test_data.name, None, str(error))
+            return RunData(test_data.stem, test, test_data.name, None, None, str(error))
         return RunData(test_data.stem, test, test_data.name, *_held_out(data, opened))
     data = load_data(config, warn=warn, progress=progress)
-    if data.test is None:
-        raise DataError(f"{data.name} has no test part; name a file with --test-data")
     if data.schema != schema:
         raise DataError(
             f"{data.name} is no longer what the network was trained on: found {data.schema}, "
             f"expected {schema}"
         )
-    return RunData(data.name, data.test, "test", *_held_out(data, opened))
+    valid, learned, why = _held_out(data, opened)
+    if data.test is not None:
+        return RunData(data.name, data.test, "test", valid, learned, why)
+    if or_validation and valid is not None:
+        why = "there is no test part, and what is shown is the validation part"
+        return RunData(data.name, valid, "validation", None, learned, why)
+    raise DataError(f"{data.name} has no test part; name a file with --test-data")
 
 
-def _held_out(data: Dataset, opened: OpenedRun) -> tuple[Examples | None, str]:
-    """The examples that the run validated on, which are drawn anew; or why they cannot be had."""
+def _held_out(data: Dataset, opened: OpenedRun) -> tuple[Examples | None, int | None, str]:
+    """The examples it validated on, drawn anew; how many it learned from; or why not."""
     data = limited(data, opened.config)
     if data.fingerprint() != opened.meta.get("fingerprint"):
-        return None, f"the training part of {data.name} is not the one that the run learned from"
-    _, valid = hold_out(data, opened.config)
-    return valid, "" if valid is not None else "the run held nothing out for validation (val 0)"
+        why = f"the training part of {data.name} is not the one that the run learned from"
+        return None, None, why
+    learn, valid = hold_out(data, opened.config)
+    why = "" if valid is not None else "the run held nothing out for validation (val 0)"
+    return valid, len(learn.labels), why
 
 
 def read_history(path: Path) -> list[EpochReport]:

@@ -14,6 +14,10 @@ RIGHT, WRONG = BLUE, VERMILION
 PARTS = {"train": GREY, "valid": BLUE, "test": INK}
 
 CLASSES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, "#7d6b00", "#882255", GREY, "#332288")
+CLASSES_ON_DARK = (
+    "#3d9fe0", ORANGE, "#1fbf92", "#ff7a2e", PURPLE, "#9fd6f7", "#c9b63c", "#d9669a", "#b9bec4",
+    "#9d8cff",
+)  # fmt: skip
 
 
 def class_colour(code: int) -> str:

@@ -30,14 +30,16 @@ def open_with_data(
     data_dir: str | None,
     test_data: Path | None,
     quiet: bool,
+    or_validation: bool = False,
 ) -> tuple[OpenedRun, RunData]:
-    """The run and its data; a download is shown unless `quiet`."""
+    """The run and its data, as `load_run_data` reads it; a download is shown unless `quiet`."""
     from fastnn.analysis.opened import load_run_data, open_run
 
     opened = open_run(run, device or "auto", threads)
     output.warn_if_untrained(opened.meta)
     with download_bar(quiet) as progress:
         data = load_run_data(
-            opened, data_dir=data_dir, test_data=test_data, warn=output.warn, progress=progress
-        )
+            opened, data_dir=data_dir, test_data=test_data, or_validation=or_validation,
+            warn=output.warn, progress=progress,
+        )  # fmt: skip
     return opened, data

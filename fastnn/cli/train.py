@@ -11,6 +11,7 @@ import typer
 from fastnn.cli import output
 from fastnn.cli.network import print_parts, print_settings
 from fastnn.cli.options import ConfigFile, Json, Recipe, as_settings, layered, with_settings
+from fastnn.cli.report import write_report
 from fastnn.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def train(
         bool,
         typer.Option("--dry-run", help="show network, steps and memory; train and write nothing"),
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="write RUN/report.html at the end (see fastnn report)")
+    ] = False,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress on stderr")] = False,
 ) -> None:
@@ -56,6 +60,10 @@ def train(
     Settings count in this order: options, FASTNN_DEVICE, --config, --recipe, defaults.
     """
     with output.exit_codes(as_json=json):
+        if report:
+            from fastnn.analysis.report import require_packages
+
+            require_packages()  # before minutes go into training
         if dry_run:
             if resume is not None:
                 raise ConfigError("--dry-run is for a new run; `fastnn info RUN` shows an old one")
@@ -75,10 +83,19 @@ def train(
                     f"changed, only {', '.join(sorted(_RESUMABLE))}"
                 )
             result, target = _resume(resume, as_settings(given), json, quiet)
-        if json:
-            output.emit("done", result.summary())
-        else:
-            _print_summary(result)
+        files: dict[str, str] = {}
+        try:
+            if report and result.folder is not None:
+                device, threads = given.get("device"), given.get("threads", 0)
+                written = write_report(
+                    result.folder, device=device, threads=threads, quiet=quiet or json
+                )
+                files["report"] = str(written)
+        finally:  # a report that cannot be written does not take the figures along
+            if json:
+                output.emit("done", result.summary() | files)
+            else:
+                _print_summary(result, files)
         _check_target(target, result)
 
 
@@ -179,7 +196,7 @@ def _callbacks(data: Dataset, as_json: bool, quiet: bool) -> list[Callback]:
     return callbacks
 
 
-def _print_summary(result: Result) -> None:
+def _print_summary(result: Result, files: Mapping[str, str]) -> None:
     """The final figures as a small table on stdout."""
     epochs = len(result.history)
     plural = "" if epochs == 1 else "s"
@@ -196,3 +213,5 @@ def _print_summary(result: Result) -> None:
     if result.test is None:
         output.note("no test part: give one with --test-data")
     print(f"run         {result.folder}")
+    for name, path in files.items():
+        print(f"{name:10}  {path}")

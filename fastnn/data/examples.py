@@ -56,6 +56,11 @@ class Schema:
         return len(self.targets or self.class_names)
 
     @property
+    def pictured(self) -> bool:
+        """Whether an example can be looked at: (H, W) or (H, W, 3) bytes."""
+        return self.pixels and (len(self.shape) == 2 or self.shape[2:] == (3,))
+
+    @property
     def label_columns(self) -> int:
         """How many columns of a table hold labels."""
         return len(self.targets) or 1

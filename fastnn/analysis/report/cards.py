@@ -1,0 +1,64 @@
+"""Single examples: what they look like, what they are, and what the network says they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.analysis.evaluation import Evaluation
+from fastnn.analysis.report.thumbnails import picture_uri
+from fastnn.training.classifier import Classifier
+from fastnn.training.regressor import Regressor
+
+VALUES = 8  # of a table's row that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One example: its picture or its values, what it is, and what the network says it is."""
+
+    row: int
+    true: str
+    predicted: str
+    right: bool
+    bars: list[tuple[str, float, bool]]  # the likeliest classes: name, probability, is it true
+    uri: str  # of its picture, empty for a row of a table
+    values: list[tuple[str, float]]  # of a table's row
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """Makes cards of the rows of an evaluation."""
+
+    evaluation: Evaluation
+    inputs: NDArray[Any]
+    classifier: Classifier
+
+    def card(self, row: int) -> Card:
+        e, schema = self.evaluation, self.classifier.schema
+        names, p = e.class_names, e.probabilities[row]
+        true = int(e.codes[row])
+        shown = np.argsort(-p, kind="stable")[:3].tolist()
+        if true not in shown:
+            shown[-1] = true
+        uri, values = "", []
+        if schema.pictured:
+            uri = picture_uri(self.inputs[row].reshape(schema.shape))
+        else:
+            names_of = columns_of(self.classifier)[:VALUES]
+            values = list(zip(names_of, self.inputs[row].tolist(), strict=False))
+        return Card(
+            int(row), names[true], names[int(e.predicted[row])], bool(e.right[row]),
+            [(names[code], float(p[code]), code == true) for code in shown], uri, values,
+        )  # fmt: skip
+
+
+def columns_of(predictor: Classifier | Regressor) -> Sequence[str]:
+    """Names of the inputs, (D,)."""
+    schema = predictor.schema
+    named = schema.columns[schema.label_columns :]
+    return named if len(named) == schema.width else [f"x{n}" for n in range(schema.width)]

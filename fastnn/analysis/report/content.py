@@ -1,0 +1,216 @@
+"""What a report shows: everything that its template names, worked out from a run and its data."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn import __version__
+from fastnn.analysis import palette
+from fastnn.analysis.evaluation import Evaluation
+from fastnn.analysis.metrics import macro, most_confused
+from fastnn.analysis.opened import OpenedRun, RunData
+from fastnn.analysis.report.cards import Cards, columns_of
+from fastnn.analysis.report.charts import (
+    LineChart,
+    agreement_chart,
+    line_chart,
+    reliability_chart,
+)
+from fastnn.analysis.report.findings import findings, regression_findings
+from fastnn.analysis.report.maps import embeddings
+from fastnn.analysis.report.thumbnails import weights_uri
+from fastnn.nn.description import parts_of
+from fastnn.rng import Stream, generator
+from fastnn.training.callbacks import EpochReport
+from fastnn.training.classifier import Classifier
+from fastnn.training.config import TrainConfig
+from fastnn.training.regressor import Regressor
+
+FIRST, MISTAKES, PER_CLASS, UNITS, PAIRS = 5, 24, 7, 32, 8
+CELLS = 40  # classes at most that a confusion matrix on a page can show
+SCATTERED = 2000
+
+
+def content(opened: OpenedRun, data: RunData) -> dict[str, Any]:
+    """Everything that the template names."""
+    predictor, history = opened.predictor, opened.history()
+    schema, model = predictor.schema, predictor.model
+    result, environment = opened.facts("result.json"), opened.facts("environment.json")
+    common = {
+        "name": opened.name,
+        "version": __version__,
+        "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "data": data,
+        "kind": "images" if schema.pictured else "examples",
+        "pictures": schema.pictured,
+        "history": history,
+        "curves_of": _curves(opened, history),
+        "valid_losses": any(report.valid_loss is not None for report in history),
+        "network": "-".join(map(str, model.sizes)),
+        "parameters": model.parameters,
+        "parts": parts_of(
+            model.sizes, model.blocks, classifies=model.objective.classifies,
+            input_dropout=opened.config.input_dropout,
+        ),
+        "settings": _settings(opened.config),
+        "environment": environment,
+        "fingerprint": opened.meta.get("fingerprint", "unknown"),
+        "result": result,
+        "splits": _splits(data),
+        "first_layer": _first_layer(opened),
+        "class_colours": list(zip(palette.CLASSES, palette.CLASSES_ON_DARK, strict=True)),
+    }  # fmt: skip
+    if isinstance(predictor, Regressor):
+        return common | _about_numbers(opened, predictor, data)
+    return common | _about_classes(opened, predictor, data)
+
+
+def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> dict[str, Any]:
+    evaluation = Evaluation.of(classifier, data.test)
+    valid = None if data.valid is None else Evaluation.of(classifier, data.valid)
+    temperature = None if valid is None else valid.fitted_temperature()
+    train_accuracy = opened.facts("result.json").get("train_accuracy")
+    cards = Cards(evaluation, data.test.inputs, classifier)
+    before = evaluation.calibration()
+    after = None if temperature is None else evaluation.calibration(temperature)
+    codes = range(len(classifier.class_names))
+    return {
+        "classifies": True,
+        "class_names": classifier.class_names,
+        "evaluation": evaluation,
+        "valid": valid,
+        "findings": findings(
+            evaluation, temperature=temperature, train_accuracy=train_accuracy,
+            history=opened.history(),
+        ),
+        "macro": macro(evaluation.per_class),
+        "confused": most_confused(evaluation.confusion, PAIRS),
+        "cells": len(codes) <= CELLS,
+        "rates": _rates(evaluation.confusion),
+        "temperature": temperature,
+        "before": before,
+        "after": after,
+        "reliability_of": reliability_chart(before, after),
+        "first": [cards.card(row) for row in range(min(FIRST, evaluation.count))],
+        "mistakes": [cards.card(row) for row in evaluation.mistakes(MISTAKES).tolist()],
+        "by_class": [
+            {
+                truth: [
+                    cards.card(row)
+                    for row in evaluation.of_class(code, right=right, most=PER_CLASS)
+                ]
+                for truth, right in (("right", True), ("wrong", False))
+            }
+            for code in codes
+        ],
+        "embeddings": embeddings(opened, evaluation, data.test.inputs),
+    }  # fmt: skip
+
+
+def _about_numbers(opened: OpenedRun, regressor: Regressor, data: RunData) -> dict[str, Any]:
+    score = regressor.evaluate(data.test)
+    true = regressor.checked(data.test).labels
+    predicted = regressor.predict(data.test.inputs).reshape(true.shape)
+    names = regressor.target_names
+    shown = generator(0, Stream.SAMPLE).permutation(len(true))[:SCATTERED]
+    surprise = np.abs((predicted - true) / np.maximum(true.std(axis=0), 1e-12)).max(axis=1)
+    return {
+        "classifies": False,
+        "score": score,
+        "targets": names,
+        "findings": regression_findings(score, names, opened.history()),
+        "mean_errors": np.abs(predicted - true).mean(axis=0).tolist(),
+        "agreements": [
+            agreement_chart(name, true[shown, n], predicted[shown, n])
+            for n, name in enumerate(names)
+        ],
+        "agreement_count": len(shown),
+        "rows": [
+            (row, list(zip(names, true[row].tolist(), predicted[row].tolist(), strict=True)))
+            for row in [*range(min(FIRST, len(true))), *np.argsort(-surprise)[:10].tolist()]
+        ],
+        "first_rows": min(FIRST, len(true)),
+    }
+
+
+def _curves(opened: OpenedRun, history: list[EpochReport]) -> list[LineChart]:
+    if not history:
+        return []
+    epochs = [report.epoch for report in history]
+    kept = opened.meta.get("epoch")
+    best = kept if kept in epochs and len(epochs) > 1 else None
+    charts = [
+        line_chart(
+            "Loss", epochs,
+            {
+                ("training", "train"): [report.train_loss for report in history],
+                ("validation", "valid"): [report.valid_loss for report in history],
+            },
+            write=lambda value: f"{value:.4g}", best=best,
+        )
+    ]  # fmt: skip
+    if history[-1].train_accuracy is not None:
+        charts.append(
+            line_chart(
+                "Accuracy", epochs,
+                {
+                    ("training", "train"): [report.train_accuracy for report in history],
+                    ("validation", "valid"): [report.valid_accuracy for report in history],
+                },
+                write=lambda value: f"{100 * value:.4g} %", best=best,
+            )
+        )  # fmt: skip
+    rates = {("learning rate", "rate"): [report.learning_rate for report in history]}
+    charts.append(line_chart("Learning rate", epochs, rates, write=lambda v: f"{v:.3g}", best=best))
+    return charts
+
+
+def _first_layer(opened: OpenedRun) -> dict[str, Any]:
+    """Weights of the units of greatest norm as pictures; of a table the norms of its columns."""
+    predictor = opened.predictor
+    schema, model = predictor.schema, predictor.model
+    weights = model.backend.to_host(model.params["layers.0.weight"])  # (I, O)
+    if schema.pictured:
+        order = np.argsort(-np.linalg.norm(weights, axis=0), kind="stable")[:UNITS]
+        most = float(np.quantile(np.abs(weights[:, order]), 0.995))
+        units = [
+            (int(unit), weights_uri(weights[:, unit].reshape(schema.shape), most)) for unit in order
+        ]
+        return {"units": units, "columns": [], "count": weights.shape[1], "most": most}
+    norms = np.linalg.norm(weights, axis=1)
+    order = np.argsort(-norms, kind="stable")[:UNITS]
+    names, top = columns_of(predictor), float(norms.max()) or 1.0
+    columns = [(names[n], float(norms[n]), float(norms[n]) / top) for n in order]
+    return {"units": [], "columns": columns, "count": len(norms), "most": 0.0}
+
+
+def _settings(config: TrainConfig) -> list[tuple[str, str, bool]]:
+    """Name, value and whether it differs from the default, those that differ first."""
+    rows = []
+    for item in fields(TrainConfig):
+        value = getattr(config, item.name)
+        text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        rows.append((item.name, "-" if value is None else text, value != item.default))
+    return sorted(rows, key=lambda row: not row[2])
+
+
+def _splits(data: RunData) -> list[tuple[str, int | None, str]]:
+    """Each part, how many examples, and what it was for."""
+    valid = None if data.valid is None else len(data.valid.labels)
+    parts = [
+        ("training", data.learned, "learned from; the curves' training figures"),
+        ("validation", valid, "chose the epoch that is kept, and the temperature"),
+        (data.test_part, len(data.test.labels), "everything else on this page"),
+    ]
+    return [part for part in parts if part[1]]
+
+
+def _rates(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Each count as a share of its true class, (C, C); 0 for a class without examples."""
+    shares: NDArray[np.float64] = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    return shares

@@ -1,0 +1,106 @@
+"""What an evaluation comes to, in sentences that somebody in a hurry can use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastnn.analysis.evaluation import Evaluation
+from fastnn.analysis.metrics import most_confused
+from fastnn.training.callbacks import EpochReport
+from fastnn.training.scoring import RegressionScore
+
+_CLEAR_GAP = 0.03  # of accuracy between what was learned and the test part
+_CLEAR_ECE = 0.02
+
+
+def findings(
+    evaluation: Evaluation,
+    *,
+    temperature: float | None = None,
+    train_accuracy: float | None = None,
+    history: Sequence[EpochReport] = (),
+) -> list[str]:
+    """The most useful first: classes, confusions, how sure, whether it learned by heart."""
+    return [
+        *_of_classes(evaluation),
+        *_of_confidence(evaluation, temperature),
+        *_of_gap(evaluation.accuracy, train_accuracy),
+        *of_epochs(history),
+    ]
+
+
+def regression_findings(
+    score: RegressionScore, targets: Sequence[str], history: Sequence[EpochReport] = ()
+) -> list[str]:
+    """How much of the targets is explained, and when training was at its best."""
+    errors = ", ".join(
+        f"{name} {error:.4g}" for name, error in zip(targets, score.rmse, strict=True)
+    )
+    return [
+        f"It explains {100 * score.r2:.1f} % of the variance of what it predicts (R²; 0 % is what "
+        "the mean of the test part would).",
+        f"Its typical error, the root mean square, is {errors}.",
+        *of_epochs(history),
+    ]
+
+
+def of_epochs(history: Sequence[EpochReport]) -> list[str]:
+    """Where the validation loss was least, if it rose after that."""
+    losses = [(report.valid_loss, report.epoch) for report in history]
+    known = [(loss, epoch) for loss, epoch in losses if loss is not None]
+    if not known:
+        return []
+    least, epoch = min(known)
+    last = known[-1][0]
+    if known[-1][1] == epoch or last < 1.02 * least:
+        return []
+    return [
+        f"The validation loss was least in epoch {epoch} ({least:.4f}) and has risen to "
+        f"{last:.4f} since: fewer epochs, dropout or weight decay may help."
+    ]
+
+
+def _of_classes(evaluation: Evaluation) -> list[str]:
+    names = evaluation.class_names
+    f1 = np.array([row.f1 if row.support else np.nan for row in evaluation.per_class])
+    if len(names) < 3 or np.isnan(f1).all():
+        return []
+    best, worst = int(np.nanargmax(f1)), int(np.nanargmin(f1))
+    said = []
+    if f1[best] > f1[worst]:
+        said.append(
+            f"It knows {names[best]} best (F1 {100 * f1[best]:.1f} %) and {names[worst]} least "
+            f"({100 * f1[worst]:.1f} %)."
+        )
+    for pair in most_confused(evaluation.confusion, 1):
+        said.append(
+            f"Most often it takes {names[pair.true]} for {names[pair.taken_for]}: "
+            f"{pair.examples:,} of {evaluation.per_class[pair.true].support:,} times."
+        )
+    return said
+
+
+def _of_confidence(evaluation: Evaluation, temperature: float | None) -> list[str]:
+    ece, sure = evaluation.calibration().ece, float(evaluation.confidence.mean())
+    about = f"It is {100 * sure:.1f} % sure on average and {100 * evaluation.accuracy:.1f} % right"
+    if ece < _CLEAR_ECE:
+        return [f"{about}: its probabilities can be taken at their word (ECE {100 * ece:.1f} %)."]
+    kind = "too sure of itself" if sure > evaluation.accuracy else "less sure than it could be"
+    said = f"{about}: {kind} (ECE {100 * ece:.1f} %)."
+    if temperature is not None:
+        after = evaluation.calibration(temperature).ece
+        if after < ece:
+            said += f" With a temperature of {temperature:.2f} the ECE is {100 * after:.1f} %."
+    return [said]
+
+
+def _of_gap(accuracy: float, train_accuracy: float | None) -> list[str]:
+    if train_accuracy is None:
+        return []
+    gap = 100 * (train_accuracy - accuracy)
+    about = f"On what it learned from it is {100 * train_accuracy:.1f} % right"
+    if gap > 100 * _CLEAR_GAP:
+        return [f"{about}, {gap:.1f} points more: it has learned part of that by heart."]
+    return [f"{about}, so it has hardly learned by heart."]
