@@ -21,7 +21,7 @@ from fastnn.training.classifier import Classifier
 from fastnn.training.config import TrainConfig
 from fastnn.training.predictor import weights_file
 from fastnn.training.regressor import Regressor
-from fastnn.training.run import limited, load_data
+from fastnn.training.run import in_memory, limited, load_data
 from fastnn.training.saved import predictor_from
 
 _NUMBERS = {item.name for item in fields(EpochReport)}
@@ -80,6 +80,7 @@ def open_run(run: Path, device: str = "auto", threads: int = 0) -> OpenedRun:
 def load_run_data(
     opened: OpenedRun,
     *,
+    data: Dataset | None = None,
     data_dir: str | None = None,
     test_data: Path | None = None,
     or_validation: bool = False,
@@ -88,8 +89,9 @@ def load_run_data(
 ) -> RunData:
     """The test part of a run's data, and the validation part that it held out.
 
-    `test_data` is a labelled file to look at instead; the run's own data then may be missing. With
-    `or_validation` the validation part stands in where there is no test part, and is named so.
+    `data` is what the run was trained on, where that were arrays in memory. `test_data` is a
+    labelled file to look at instead; the run's own data then may be missing. With `or_validation`
+    the validation part stands in where there is no test part, and is named so.
     DataError where there is no test part, or another one than the network was made for.
     """
     config, schema = opened.config, opened.predictor.schema
@@ -98,11 +100,17 @@ def load_run_data(
     if test_data is not None:
         test = read_labelled(test_data, schema, label=config.label)
         try:
-            data = load_data(config, warn=warn, progress=progress)
+            data = data or load_data(config, warn=warn, progress=progress)
         except DataError as error:
             return RunData(test_data.stem, test, test_data.name, None, None, str(error))
         return RunData(test_data.stem, test, test_data.name, *_held_out(data, opened))
-    data = load_data(config, warn=warn, progress=progress)
+    if data is None and in_memory(config):
+        raise DataError(
+            f"{opened.name} was trained on arrays in memory: look at it from Python with data=, or "
+            "name a labelled file with --test-data"
+        )
+    if data is None:
+        data = load_data(config, warn=warn, progress=progress)
     if data.schema != schema:
         raise DataError(
             f"{data.name} is no longer what the network was trained on: found {data.schema}, "

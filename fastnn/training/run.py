@@ -129,12 +129,6 @@ class SavedRun:
         done: int = self.meta["state"]["epoch"]
         return done
 
-    @property
-    def in_memory(self) -> bool:
-        """Whether its data were given as arrays, so that nothing names where they are."""
-        name = self.config.dataset
-        return name not in DATASET_NAMES and not Path(name).is_absolute()
-
 
 def load_run(path: str | Path) -> SavedRun:
     """Read the last state of the run in this folder (or of its last.safetensors)."""
@@ -176,7 +170,7 @@ def resume(
     }  # fmt: skip
     changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     config = replace(saved.config, **changes)
-    if data is None and saved.in_memory:
+    if data is None and in_memory(saved.config):
         raise DataError(
             f"{saved.folder.path} was trained on arrays in memory: resume it from Python with data="
         )
@@ -201,6 +195,11 @@ def resume(
         ):
             parts.trainer.go_on()  # more is asked for than when it stopped early
         return _record(config, data, parts, saved.folder, fingerprint)
+
+
+def in_memory(config: TrainConfig) -> bool:
+    """Whether a run's data were given as arrays, so that nothing names where they are."""
+    return config.dataset not in DATASET_NAMES and not Path(config.dataset).is_absolute()
 
 
 def load_data(config: TrainConfig, **options: Any) -> Dataset:

@@ -60,7 +60,8 @@ def content(opened: OpenedRun, data: RunData) -> dict[str, Any]:
         "settings": _settings(opened.config),
         "environment": environment,
         "fingerprint": opened.meta.get("fingerprint", "unknown"),
-        "result": result,
+        "seconds": _number(result, "seconds"),
+        "device": result.get("device", "an unknown device"),
         "splits": _splits(data),
         "first_layer": _first_layer(opened),
         "class_colours": list(zip(palette.CLASSES, palette.CLASSES_ON_DARK, strict=True)),
@@ -74,7 +75,7 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
     evaluation = Evaluation.of(classifier, data.test)
     valid = None if data.valid is None else Evaluation.of(classifier, data.valid)
     temperature = None if valid is None else valid.fitted_temperature()
-    train_accuracy = opened.facts("result.json").get("train_accuracy")
+    train_accuracy = _number(opened.facts("result.json"), "train_accuracy")
     cards = Cards(evaluation, data.test.inputs, classifier)
     before = evaluation.calibration()
     after = None if temperature is None else evaluation.calibration(temperature)
@@ -88,6 +89,7 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
             evaluation, temperature=temperature, train_accuracy=train_accuracy,
             history=opened.history(),
         ),
+        "train_accuracy": train_accuracy,
         "macro": macro(evaluation.per_class),
         "confused": most_confused(evaluation.confusion, PAIRS),
         "cells": len(codes) <= CELLS,
@@ -208,6 +210,12 @@ def _splits(data: RunData) -> list[tuple[str, int | None, str]]:
         (data.test_part, len(data.test.labels), "everything else on this page"),
     ]
     return [part for part in parts if part[1]]
+
+
+def _number(values: dict[str, Any], name: str) -> float | None:
+    """A number from a file that anybody may have edited."""
+    value = values.get(name)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _rates(confusion: NDArray[np.int64]) -> NDArray[np.float64]:

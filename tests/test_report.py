@@ -1,0 +1,302 @@
+"""The report as a file: what stands in it, what must not, and what it does without some parts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import fastnn
+from fastnn.analysis.evaluation import Evaluation
+from fastnn.analysis.opened import load_run_data, open_run
+from fastnn.analysis.report import charts, thumbnails
+from fastnn.cli.app import app
+from tests.report_runs import NAMES, numbers, pictures, table, trained
+
+pytest.importorskip("jinja2", reason="reports need Jinja2")
+Image = pytest.importorskip("PIL.Image", reason="reports need Pillow")
+
+VOID = {"meta", "link", "img", "br", "input", "line", "circle", "rect", "path", "use"}
+
+
+class Page(HTMLParser):
+    """The parts of a page, and that every tag is closed by its own."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self._open, self._open
+
+    def handle_starttag(self, tag, attrs):
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), (tag, attrs)
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag, (tag, self.getpos())
+
+    def handle_data(self, data):
+        if data.strip() and self._open[-1] not in ("style", "script"):
+            self.texts.append(data.strip())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts)
+
+
+def decoded(uri: str) -> np.ndarray:
+    """The pixels of a data URI."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
+
+
+def rendered(run: Path, data=None) -> str:
+    from fastnn.analysis.report import render
+
+    opened = open_run(run, "cpu")
+    return render(opened, load_run_data(opened, data=data, or_validation=True))
+
+
+@pytest.fixture(scope="module")
+def picture_run(tmp_path_factory):
+    return trained(pictures(), tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def picture_html(picture_run):
+    return rendered(picture_run, pictures())
+
+
+def test_everything_is_in_the_file_and_nothing_is_loaded(picture_html):
+    page = Page(picture_html)
+    addresses = [
+        value
+        for _, attrs in page.tags
+        for name, value in attrs.items()
+        if name in ("src", "href", "action", "data", "poster", "srcset") and value
+    ]
+    assert addresses
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert set(re.findall(r"url\((.{5})", picture_html)) <= {"data:"}
+    assert "@import" not in picture_html
+    (policy,) = [attrs["content"] for attrs in page.all("meta") if "http-equiv" in attrs]
+    assert "default-src 'none'" in policy
+    assert len(picture_html) < 5_000_000
+
+
+def test_anchors_labels_and_names_resolve(picture_html):
+    page = Page(picture_html)
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for _, attrs in page.tags:
+        if (attrs.get("href") or "").startswith("#"):
+            assert attrs["href"][1:] in ids
+        for reference in (attrs.get("aria-labelledby") or "").split():
+            assert reference in ids
+    assert all(attrs.get("alt") for attrs in page.all("img"))
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_names_stay_text(picture_html):
+    page = Page(picture_html)
+    for name in NAMES:
+        assert name in page.texts
+    assert "pic & tures" in page.text
+    (own,) = re.findall(r"<script>(.*?)</script>", picture_html, re.S)
+    assert "alert" not in own
+    assert len(page.all("script")) == 2 + len(page.all("figure")) - len(
+        re.findall("<figure><img", picture_html)
+    )
+    for data in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', picture_html):
+        json.loads(data)
+
+
+def test_its_figures_are_those_of_the_evaluation(picture_run, picture_html):
+    predictor = fastnn.load_predictor(picture_run, "cpu")
+    e = Evaluation.of(predictor, pictures().test)
+    cells = re.findall(r'<span class="count-of">(\d+)</span>', picture_html)
+    assert list(map(int, cells)) == e.confusion.ravel().tolist()
+    rates = re.findall(r'<span class="rate-of">([\d.]+)</span>', picture_html)
+    shares = 100 * e.confusion / e.confusion.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(list(map(float, rates)), shares.ravel(), atol=0.051)
+    assert f'<div class="big">{100 * e.accuracy:.2f} %</div>' in picture_html
+    first = re.search(r'<ul class="cards first">(.*?)</ul>', picture_html, re.S)[1]
+    numbers_shown = re.findall(r"#(\d+)</span>", first)
+    assert numbers_shown == ["0", "1", "2", "3", "4"]
+    wrong = np.flatnonzero(predictor.predict(pictures().test.inputs) != pictures().test.labels)
+    shown = re.findall(r'<ul class="cards">(.*?)</ul>', picture_html, re.S)[0]
+    rows = [int(row) for row in re.findall(r"#(\d+)</span>", shown)]
+    assert rows and set(rows) <= set(wrong.tolist())
+    sure = predictor.predict_proba(pictures().test.inputs).max(axis=1)[rows]
+    assert (np.diff(sure) <= 1e-6).all()
+
+
+def test_pictures_are_the_examples(picture_html):
+    first = picture_html[picture_html.index('<ul class="cards first">') :]
+    image = decoded(re.search(r'src="([^"]+)"', first)[1])
+    assert np.array_equal(image.ravel(), pictures().test.inputs[0])
+
+
+def test_every_figure_names_its_part(picture_html):
+    page = Page(picture_html)
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", picture_html, re.S)
+    of_test = [h for h in headings if "test · 240 images" in h]
+    assert len(of_test) >= 6
+    assert "validation · 24 images" in page.text
+    assert "216" in page.texts  # what was learned from
+
+
+def test_a_table_shows_its_values(tmp_path):
+    html = rendered(trained(table(), tmp_path), table())
+    page = Page(html)
+    assert not page.all("img")
+    first = re.search(r'<ul class="cards first">(.*?)</ul>', html, re.S)[1]
+    value = table().test.inputs[0, 0]
+    assert f"x0 {value:.4g}" in re.sub(r"\s+", " ", first)
+
+
+def test_numbers_have_a_report_of_their_own(tmp_path):
+    run = trained(numbers(), tmp_path, loss="mse")
+    html = rendered(run, numbers())
+    score = fastnn.load_predictor(run, "cpu").evaluate(numbers().test)
+    assert f'<div class="big">{100 * score.r2:.1f} %</div>' in html
+    assert "confusion" not in html.split("<body>")[1].lower()
+    assert len(re.findall(r'<figure class="agreement">', html)) == 2
+    for rmse in score.rmse:
+        assert f"{rmse:.4g}" in html
+    Page(html)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"val": 0.0}, {"epochs": 0}, {"epochs": 1}, {"hidden": ()}, {"norm": "batch", "dropout": 0.2}],
+    ids=str,
+)
+def test_runs_of_every_sort_have_one(settings, tmp_path):
+    html = rendered(trained(pictures(), tmp_path, **settings), pictures())
+    Page(html)
+    if settings.get("val") == 0.0:
+        assert "held nothing out" in html
+
+
+def test_a_broken_run_folder_still_has_one(picture_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(picture_run, run)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text("\n".join(["{", lines[1], lines[2][:30]]))
+    (run / "result.json").write_text("[1, 2")
+    (run / "environment.json").unlink()
+    Page(rendered(run, pictures()))
+
+
+def test_without_a_test_part_the_validation_part_is_shown_and_named(tmp_path):
+    data = pictures()
+    alone = fastnn.Dataset("alone", data.train, None, data.class_names, data.shape)
+    html = rendered(trained(alone, tmp_path), alone)
+    assert "validation · 24 images" in html
+    assert "test ·" not in html
+    with pytest.raises(fastnn.DataError, match="no test part"):
+        rendered(trained(alone, tmp_path, val=0.0), alone)
+
+
+def test_many_classes_and_colour_pictures_fit(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (1200, 24, 24, 3)).astype(np.uint8)
+    y = np.arange(1200) % 60
+    data = fastnn.dataset_from_arrays(x[:600], y[:600], x[600:], y[600:])
+    html = rendered(trained(data, tmp_path, epochs=1), data)
+    assert len(html) < 5_000_000
+    assert "With 60 classes" in html
+    Page(html)
+
+
+def test_command_line(blob_file, tmp_path):
+    def invoke(*arguments, code=0):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+        return result
+
+    quick = ("--epochs", "1", "--hidden", "8", "--device", "cpu", "--out", tmp_path, "--json")
+    lines = invoke("train", "--dataset", blob_file, *quick, "--report").stdout.splitlines()
+    done = json.loads(lines[-1])
+    assert Path(done["report"]) == Path(done["run"]) / "report.html"
+    first = Path(done["report"]).read_text()
+    assert "blobs" in first
+    other = tmp_path / "other.html"
+    answer = invoke("report", done["run"], "--out", other, "--json")
+    assert json.loads(answer.stdout)["report"] == str(other)
+    assert other.exists()
+    assert "cannot be written" in invoke("report", done["run"], "--out", tmp_path, code=1).stderr
+    assert "no such file" in invoke("report", tmp_path / "nothing", code=3).stderr
+
+
+@pytest.mark.parametrize(("module", "command"), [("jinja2", "jinja2"), ("PIL.Image", "pillow")])
+def test_what_is_missing_is_said_at_once(module, command, blob_file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    out = tmp_path / "runs"
+    answer = CliRunner().invoke(
+        app, ["train", "--dataset", str(blob_file), "--out", str(out), "--report"]
+    )
+    assert answer.exit_code == 2
+    assert f"pip install {command}" in answer.stderr.replace("\n", " ")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.11, 0.49, [0.1, 0.2, 0.3, 0.4, 0.5]),
+        (-3.0, 12.0, [-5.0, 0.0, 5.0, 10.0, 15.0]),
+        (0.001, 0.001, [0.0, 0.0005, 0.001, 0.0015, 0.002]),
+        (0.0, 0.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+    ],
+)
+def test_round_numbers(low, high, expected):
+    assert charts.round_numbers(low, high) == expected
+
+
+def test_curves_keep_their_values_and_gaps():
+    chart = charts.line_chart(
+        "Loss", [1, 2, 3], {("a", "train"): [0.0, None, 1.0], ("b", "valid"): [None] * 3},
+        write=str, best=3,
+    )  # fmt: skip
+    (line,) = chart.lines
+    f = chart.frame
+    assert line.marks == [(f.left, f.bottom), None, (f.right, f.top)]
+    assert line.path.count("M") == 2
+    assert chart.best == f.right
+
+
+def test_sheets_hold_every_picture_in_order():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (7, 5, 4)).astype(np.uint8)
+    found = thumbnails.sheet(images)
+    whole = decoded(found.uri)
+    for n, image in enumerate(images):
+        row, column = divmod(n, found.columns)
+        part = whole[
+            row * found.height : (row + 1) * found.height,
+            column * found.width : (column + 1) * found.width,
+        ]
+        assert np.array_equal(part, image)
