@@ -198,8 +198,8 @@ def _read_pictures(
         bright = int(have_bright_borders(inputs, schema.shape).sum())
         if bright:
             output.note(
-                f"note: {bright} of {len(files)} pictures have a bright background, but networks of "
-                f"{opened.config.dataset} learned bright on black; --invert turns it round"
+                f"note: {bright} of {len(files)} pictures have a bright background, but networks "
+                f"of {opened.config.dataset} learned bright on black; --invert turns it round"
             )
     return inputs, [str(file) for file in files]
 
