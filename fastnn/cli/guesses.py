@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn.cli.output import percent
 from fastnn.cli.pictures import drawing
-from fastnn.cli.terminal import can_print, cells, plain, width_of
+from fastnn.cli.terminal import can_print, cells, columns, plain, width_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,11 +32,12 @@ def print_guesses(
     """Draw a picture (height, width) or (height, width, 3), and beside it (class, probability)."""
     from rich.text import Text
 
-    drawn = [] if picture is None else drawing(console, _shrunk(picture, console.width // 2))
+    whole = columns(console)
+    drawn = [] if picture is None else drawing(console, _shrunk(picture, whole // 2))
     left = drawn[0].cell_len + _GAP if drawn else 0
-    room = console.width - left
+    room = whole - left
     if room < _LEAST:
-        left, room = 0, console.width
+        left, room = 0, whole
     lines = [Text(_end_of(plain(console, title), room), "bold"), *_bars(console, guesses, room)]
     if remark:
         lines.append(Text(cells(remark, min(room, len(remark)))))

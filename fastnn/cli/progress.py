@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastnn.cli.output import loss_text, note, percent, stderr_console
 from fastnn.cli.sparkline import ASCII_BARS, BARS, sparkline
-from fastnn.cli.terminal import can_print, redraws
+from fastnn.cli.terminal import can_print, columns, redraws
 from fastnn.training.callbacks import Callback, EpochReport
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Progress(Callback):
 
     def _width(self) -> int:
         """Columns to fill: a file has room for everything."""
-        return self._console.width if self._console.file.isatty() else 200
+        return columns(self._console) if self._console.file.isatty() else 200
 
 
 @contextmanager

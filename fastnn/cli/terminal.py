@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
 def redraws(console: Console) -> bool:
     """Whether lines can be drawn over there; FORCE_COLOR alone does not make a file a terminal."""
     return console.file.isatty() and not console.is_dumb_terminal
+
+
+def columns(console: Console) -> int:
+    """The cells of a line. rich takes any dumb terminal to have 80."""
+    if console.is_dumb_terminal and console.file.isatty():
+        return os.get_terminal_size(console.file.fileno()).columns or console.width
+    return console.width
 
 
 def can_print(console: Console, signs: str) -> bool:
