@@ -209,6 +209,8 @@ def test_files_that_are_no_pictures_or_broken(tmp_path):
     assert "damaged" in refused(path, good[: len(good) // 2])
     assert "damaged" in refused(path, photo[: len(photo) // 2])
     assert "damaged" in refused(path, good.replace(b"IDAT", b"IDAT\xff"))
+    exif = saved(tmp_path, "exif.png", drawn(), exif=b"no EXIF").read_bytes()
+    assert "damaged" in refused(path, exif)  # who knows which way is up?
     assert "too large" in refused(path, bomb(20_000, 20_000))
     assert "too large" in refused(path, bomb(10_000, 10_000))
     assert "not a picture" in refused(path, bomb(0, 10))
