@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastnn.cli.terminal import can_print
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
     from rich.text import Text
 
 _RAMP = " .:-=+*#%@"
+_HALF_BLOCK = "▀"
 _GAP = 2
 
 
@@ -22,16 +25,23 @@ def print_images(
 
     height, width = shape
     per_row = max(1, (console.width + _GAP) // (width + _GAP))
-    in_colour = console.color_system in ("256", "truecolor") and not console.no_color
     for first in range(0, len(images), per_row):
         group = [image.reshape(height, width) for image in images[first : first + per_row]]
-        drawn = [_half_blocks(image) if in_colour else _signs(image) for image in group]
+        drawn = [drawing(console, image) for image in group]
         for line in zip(*drawn, strict=True):
             console.print(Text(" " * _GAP).join(line), soft_wrap=True)
         titles = captions[first : first + per_row]
         console.print(
             Text((" " * _GAP).join(f"{title[:width]:^{width}}" for title in titles)), soft_wrap=True
         )
+
+
+def drawing(console: Console, image: NDArray[Any]) -> list[Text]:
+    """The lines of an image (height, width) or (height, width, 3), in bytes."""
+    in_colour = console.color_system in ("256", "truecolor") and not console.no_color
+    if in_colour and can_print(console, _HALF_BLOCK):
+        return _half_blocks(image)
+    return _signs(image if image.ndim == 2 else image.mean(axis=2))
 
 
 def _half_blocks(image: NDArray[Any]) -> list[Text]:
@@ -43,9 +53,14 @@ def _half_blocks(image: NDArray[Any]) -> list[Text]:
         line = Text()
         lower = image[top + 1] if top + 1 < len(image) else image[top] * 0
         for above, below in zip(image[top].tolist(), lower.tolist(), strict=True):
-            line.append("▀", f"rgb({above},{above},{above}) on rgb({below},{below},{below})")
+            line.append(_HALF_BLOCK, f"{_colour(above)} on {_colour(below)}")
         lines.append(line)
     return lines
+
+
+def _colour(pixel: int | list[int]) -> str:
+    red, green, blue = pixel if isinstance(pixel, list) else [pixel] * 3
+    return f"rgb({red},{green},{blue})"
 
 
 def _signs(image: NDArray[Any]) -> list[Text]:

@@ -1,10 +1,11 @@
-"""`fastnn predict`: class and probability for each row of a file, or the numbers predicted."""
+"""`fastnn predict`: classes with probabilities, or numbers, for rows of a file or pictures."""
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,70 +13,306 @@ import typer
 
 from fastnn.cli import output
 from fastnn.cli.options import Device, Json, Run, Threads
+from fastnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastnn.analysis.opened import OpenedRun
+    from fastnn.data.examples import Schema
     from fastnn.training.classifier import Classifier
     from fastnn.training.regressor import Regressor
+
+_SHOWN_CLASSES = 5
+_SHOWN_ROWS = 10  # of a data file
+_BRIGHT_ON_BLACK = ("mnist", "fashion-mnist", "garments")
 
 
 def predict(
     run: Run,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="IDX, .csv, .npy or .npz")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="IDX, .csv, .npy or .npz; or pictures (.png, .jpg, ...) and folders of them",
+        ),
+    ],
     label: Annotated[
         str | None,
         typer.Option("--label", metavar="COLUMN", help="label column to leave out of a table"),
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="make bright what is dark: for ink on paper")
+    ] = False,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", metavar="K", help="the K likeliest classes, ranked")
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            "--min-confidence", metavar="P", help="no class where none has a probability of P"
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            "--temperature",
+            metavar="T",
+            help="divide the outputs by T: above 1 is less sure; `fastnn evaluate` prints the one "
+            "that fits the validation part [default: 1]",
+        ),
+    ] = None,
+    show: Annotated[
+        bool | None,
+        typer.Option(
+            "--show/--no-show",
+            help=f"draw pictures (or the first {_SHOWN_ROWS} rows of a file) beside bars of "
+            "probabilities [default: pictures, in a terminal]",
+            show_default=False,
+        ),
     ] = None,
     device: Device = None,
     threads: Threads = 0,
     json: Json = False,
 ) -> None:
-    """Predict the rows of FILE with the network of RUN.
+    """Predict the rows of FILE, or pictures, with the network of RUN.
 
     Writes a CSV of index, class, name, probability to stdout; or of index and the numbers that the
-    network was trained to predict, named as in training.
+    network was trained to predict, named as in training. With --top-k above 1 each index has K rows
+    of index, rank, class, name, probability. Pictures have a column more, file.
 
     FILE holds images (IDX), a table (.csv, with or without the label column of training), or arrays
-    (.npy; .npz: x, X, images, inputs or features, else its x_test).
+    (.npy; .npz: x, X, images, inputs or features, else its x_test). Pictures may be of any size, in
+    grey or colour; they are fitted into that of training and keep their proportions.
     """
     with output.exit_codes(as_json=json):
+        asked = _Asked(top_k, min_confidence, temperature, show, json)
+        asked.check()
+        pictures = _are_pictures(files, label=label, invert=invert)
         from fastnn.analysis.opened import open_run
         from fastnn.data.source import read_inputs
+        from fastnn.training.regressor import Regressor
 
         opened = open_run(run, device or "auto", threads)
         predictor = opened.predictor
-        inputs = read_inputs(file, predictor.schema, label=label or opened.config.label)
+        asked.check_against(predictor.schema)
+        names = None
+        if pictures:
+            inputs, names = _read_pictures(files, opened, invert)
+        else:
+            inputs = read_inputs(files[0], predictor.schema, label=label or opened.config.label)
         output.warn_if_untrained(opened.meta)
-        rows = csv.writer(sys.stdout, lineterminator="\n")
-        if not json:
-            names = predictor.schema.targets or ("class", "name", "probability")
-            rows.writerow(["index", *names])
-        count = 0
-        for count, (values, texts) in enumerate(_predictions(predictor, inputs), 1):
-            if json:
-                output.emit("prediction", {"index": count - 1, **values})
-            else:
-                rows.writerow([count - 1, *texts])
+        done: dict[str, Any] = {"count": len(inputs), "run": str(run)}
+        if isinstance(predictor, Regressor):
+            _write(predictor.schema.targets, _numbers(predictor, inputs), names, json)
+        else:
+            done |= _classify(predictor, inputs, names, asked)
         if json:
-            output.emit("done", {"count": count, "run": str(run)})
+            output.emit("done", done)
 
 
-def _predictions(
-    predictor: Classifier | Regressor, inputs: NDArray[Any]
-) -> Iterator[tuple[dict[str, Any], list[object]]]:
-    """Each prediction as the values of an event, and as the cells of a row."""
-    from fastnn.training.regressor import Regressor
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What to say of each example; None is what was not asked for."""
 
-    if isinstance(predictor, Regressor):
-        names = predictor.target_names
-        for row in predictor.predict(inputs).reshape(len(inputs), len(names)).tolist():
-            values = dict(zip(names, row, strict=True))
-            yield {"values": values}, [f"{value:.9g}" for value in row]
-        return
-    probabilities = predictor.predict_proba(inputs)
-    codes = probabilities.argmax(axis=1)
-    for index, code in enumerate(codes.tolist()):
-        name, probability = predictor.class_names[code], float(probabilities[index, code])
-        values = {"class": code, "name": name, "probability": probability}
-        yield values, [code, name, f"{probability:.6f}"]
+    top_k: int | None
+    min_confidence: float | None
+    temperature: float | None
+    show: bool | None
+    json: bool
+
+    def check(self) -> None:
+        """ConfigError for values that are wrong for any network."""
+        if self.show and self.json:
+            raise ConfigError("--show draws for people and --json prints for programs: choose one")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise ConfigError(
+                f"--min-confidence: {self.min_confidence} must be a probability from 0 to 1"
+            )
+
+    def check_against(self, schema: Schema) -> None:
+        """ConfigError for what a network of this kind cannot say."""
+        classes = len(schema.class_names)
+        if not classes:
+            options = {
+                "--top-k": self.top_k, "--min-confidence": self.min_confidence,
+                "--temperature": self.temperature, "--show": self.show or None,
+            }  # fmt: skip
+            given = [name for name, value in options.items() if value is not None]
+            if given:
+                raise ConfigError(
+                    f"{', '.join(given)}: for networks that tell classes apart; this one predicts "
+                    f"numbers ({', '.join(schema.targets)})"
+                )
+        elif self.top_k is not None and not 1 <= self.top_k <= classes:
+            raise ConfigError(
+                f"--top-k: {self.top_k} must be from 1 to {classes}, the classes of this network"
+            )
+
+    def draws(self, pictures: bool) -> bool:
+        """Whether people are to see pictures and bars instead of a CSV."""
+        if self.show is None:
+            return pictures and not self.json and sys.stdout.isatty()
+        return self.show
+
+
+def _are_pictures(files: Sequence[Path], *, label: str | None, invert: bool) -> bool:
+    """Whether FILE... are pictures; ConfigError where they are of two kinds, or options of none."""
+    from fastnn.data.pictures import is_picture
+
+    pictures = [file for file in files if is_picture(file)]
+    data = [file for file in files if not is_picture(file)]
+    if pictures and data:
+        raise ConfigError(
+            f"FILE: {pictures[0]} is a picture and {data[0]} a data file; predict them one after "
+            "the other"
+        )
+    if len(data) > 1:
+        raise ConfigError(
+            f"FILE: {', '.join(map(str, data))}: only pictures may be several; predict data files "
+            "one after the other"
+        )
+    if data and invert:
+        raise ConfigError(f"--invert: for pictures only; {data[0]} is a data file")
+    if pictures and label is not None:
+        raise ConfigError(f"--label {label}: for tables only; {pictures[0]} is a picture")
+    return bool(pictures)
+
+
+def _read_pictures(
+    paths: Sequence[Path], opened: OpenedRun, invert: bool
+) -> tuple[NDArray[Any], list[str]]:
+    """Inputs (N, D) and the files they are from."""
+    from fastnn.data.pictures import (
+        have_bright_borders,
+        picture_files,
+        read_pictures,
+        require_pictures,
+    )
+
+    schema = opened.predictor.schema
+    require_pictures(schema)
+    files = picture_files(paths)
+    inputs = read_pictures(files, schema, invert=invert)
+    if not invert and opened.config.dataset in _BRIGHT_ON_BLACK:
+        bright = int(have_bright_borders(inputs, schema.shape).sum())
+        if bright:
+            output.note(
+                f"note: {bright} of {len(files)} pictures have a bright background, but networks "
+                f"of {opened.config.dataset} learned bright on black; --invert turns it round"
+            )
+    return inputs, [str(file) for file in files]
+
+
+def _classify(
+    classifier: Classifier, inputs: NDArray[Any], files: list[str] | None, asked: _Asked
+) -> dict[str, int]:
+    """Write or draw the classes; how many examples got none, where that was asked for."""
+    temperature = 1.0 if asked.temperature is None else asked.temperature
+    probabilities = classifier.predict_proba(inputs, temperature=temperature)
+    least = asked.min_confidence or 0.0
+    if asked.draws(files is not None):
+        _draw(classifier, probabilities, least, asked.top_k, inputs, files)
+    else:
+        k = asked.top_k or 1
+        columns = ("class", "name", "probability")
+        found = _ranked(classifier, probabilities, least, k)
+        _write(columns if k == 1 else ("rank", *columns), found, files, asked.json)
+    if asked.min_confidence is None:
+        return {}
+    abstained = sum(share < least for share in probabilities.max(axis=1).tolist())
+    output.note(
+        f"{abstained} of {len(inputs)} without a class: their likeliest has a probability below "
+        f"{least:g}"
+    )
+    return {"abstained": abstained}
+
+
+def _ranked(
+    classifier: Classifier, probabilities: NDArray[Any], least: float, k: int
+) -> Iterator[tuple[dict[str, Any], list[list[object]]]]:
+    """The K likeliest classes of each example, as values of an event and as rows of cells.
+
+    Where the likeliest has less than `least`, the example has no class; an event's "top" still
+    tells the guesses.
+    """
+    order = (-probabilities).argsort(axis=1, kind="stable")[:, :k]  # equals: the first, as argmax
+    for codes, row in zip(order.tolist(), probabilities, strict=True):
+        shares = row[codes].tolist()
+        names = [classifier.class_names[code] for code in codes]
+        unsure = shares[0] < least
+        values: dict[str, Any] = {
+            "class": None if unsure else codes[0],
+            "name": None if unsure else names[0],
+            "probability": shares[0],
+        }
+        guesses = list(zip(codes, names, shares, strict=True))
+        cells: list[list[object]] = [
+            ["", "", f"{share:.6f}"] if unsure else [code, name, f"{share:.6f}"]
+            for code, name, share in guesses
+        ]
+        if k > 1:
+            keys = ("class", "name", "probability")
+            values["top"] = [dict(zip(keys, guess, strict=True)) for guess in guesses]
+            cells = [[rank, *rest] for rank, rest in enumerate(cells, 1)]
+        yield values, cells
+
+
+def _numbers(
+    regressor: Regressor, inputs: NDArray[Any]
+) -> Iterator[tuple[dict[str, Any], list[list[object]]]]:
+    """What is predicted of each example, as values of an event and as one row of cells."""
+    names = regressor.target_names
+    for row in regressor.predict(inputs).reshape(len(inputs), len(names)).tolist():
+        yield {"values": dict(zip(names, row, strict=True))}, [[f"{value:.9g}" for value in row]]
+
+
+def _write(
+    columns: Sequence[str],
+    found: Iterable[tuple[dict[str, Any], list[list[object]]]],
+    files: list[str] | None,
+    as_json: bool,
+) -> None:
+    """Predictions as JSON Lines or CSV on stdout; those of pictures name their files."""
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    if not as_json:
+        table.writerow(["index", *(["file"] if files else []), *columns])
+    for index, (values, rows) in enumerate(found):
+        if as_json:
+            file = {"file": files[index]} if files else {}
+            output.emit("prediction", {"index": index, **file, **values})
+        else:
+            for cells in rows:
+                table.writerow([index, *([files[index]] if files else []), *cells])
+
+
+def _draw(
+    classifier: Classifier,
+    probabilities: NDArray[Any],
+    least: float,
+    top_k: int | None,
+    inputs: NDArray[Any],
+    files: list[str] | None,
+) -> None:
+    """Each picture, or the first rows of a data file, beside its likeliest classes."""
+    from rich.console import Console
+
+    from fastnn.cli.guesses import print_guesses
+    from fastnn.data.pictures import is_picture_shape
+
+    console = Console(highlight=False, emoji=False)
+    schema = classifier.schema
+    seen = schema.pixels and is_picture_shape(schema.shape)
+    shown = len(inputs) if files else min(len(inputs), _SHOWN_ROWS)
+    order = (-probabilities[:shown]).argsort(axis=1, kind="stable")[:, : top_k or _SHOWN_CLASSES]
+    for index, codes in enumerate(order.tolist()):
+        shares = probabilities[index, codes].tolist()
+        print_guesses(
+            console,
+            files[index] if files else f"row {index}",
+            inputs[index].reshape(schema.shape) if seen else None,
+            [(classifier.class_names[code], s) for code, s in zip(codes, shares, strict=True)],
+            f"unsure: below {least:g}" if shares[0] < least else "",
+        )
+    if shown < len(inputs):
+        output.note(f"the first {shown} of {len(inputs):,} rows; --no-show writes all of them")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fastnn.cli.output import loss_text, note, percent, stderr_console
+from fastnn.cli.sparkline import ASCII_BARS, BARS, sparkline
+from fastnn.cli.terminal import can_print, columns, redraws
 from fastnn.training.callbacks import Callback, EpochReport
 
 if TYPE_CHECKING:
@@ -20,17 +22,50 @@ if TYPE_CHECKING:
     from fastnn.training.trainer import Trainer
 
 _REFRESH = 8  # a second
+_JOINT = "  "
+_LINE, _ASCII_LINE = "━─", "#-"  # done, and to do: told apart without colours, too
+_BAR, _CURVE = (6, 40), (6, 30)  # columns, at least and at most
+_MATTERS = ("steps", "speed", "curve", "bar", "left", "epoch")  # the least first
+_SETTLED = 0.5  # seconds of an epoch that tell its speed
+
+
+class Speed:
+    """Examples a second of the epoch under way; between epochs and in a first moment of the last.
+
+    Only the thread that draws calls this: the training loop knows nothing of it.
+    """
+
+    def __init__(self) -> None:
+        self._epoch = -1
+        self._start = self._seen = (0, 0.0)  # position and time
+
+    def of(self, trainer: Trainer) -> float:
+        """Measured from where this first looked at the epoch to where the position last moved."""
+        epoch, position, now = trainer.epoch, trainer.position, time.monotonic()
+        if epoch != self._epoch or position < self._seen[0]:
+            self._epoch, self._start, self._seen = epoch, (position, now), (position, now)
+        elif position > self._seen[0]:
+            self._seen = (position, now)
+        steps, seconds = self._seen[0] - self._start[0], self._seen[1] - self._start[1]
+        if seconds >= _SETTLED:
+            return steps * trainer.batch_size / seconds
+        history = trainer.history
+        return history[-1].samples_per_second if history else 0.0
 
 
 class Progress(Callback):
     """Prints each epoch; in a terminal also draws the epoch under way.
 
     The bar costs the loop nothing: rich's own thread reads `trainer.position` when it redraws.
+    Where the console's encoding lacks bars, they are of ASCII.
     """
 
     def __init__(self, data: Dataset, console: Console) -> None:
         self._data = data
         self._console = console
+        drawn = can_print(console, _LINE + BARS)
+        self._line, self._bars = (_LINE, BARS) if drawn else (_ASCII_LINE, ASCII_BARS)
+        self._speed = Speed()
         self._live: Live | None = None
         self._began = time.monotonic()
         self._first_epoch = 0.0  # where this process took over, in epochs
@@ -50,7 +85,7 @@ class Progress(Callback):
             self._say(f"resumed after epoch {trainer.epoch}, step {trainer.position}")
         self._began = time.monotonic()
         self._first_epoch = trainer.epoch + trainer.position / trainer.steps_per_epoch
-        if self._console.is_terminal:
+        if redraws(self._console):
             from rich.live import Live
 
             self._live = Live(
@@ -92,14 +127,47 @@ class Progress(Callback):
         self._console.print(line, markup=False, soft_wrap=True)
 
     def _bar(self, trainer: Trainer) -> Text:
+        """The epoch under way on one line: what matters least goes where there is no room."""
         from rich.text import Text
 
-        done, total = trainer.position, max(1, trainer.steps_per_epoch)
-        label = f"epoch {min(trainer.epoch + 1, trainer.epochs)}/{trainer.epochs} "
-        tail = f" {done}/{total}  ETA {self._remaining(trainer)}"
-        width = max(4, min(40, self._console.width - len(label) - len(tail) - 1))
+        total = max(1, trainer.steps_per_epoch)
+        done = trainer.position if trainer.epoch < trainer.epochs else total
+        name, losses = self._losses(trainer)
+        per_second = self._speed.of(trainer)
+        texts = {
+            "epoch": f"epoch {min(trainer.epoch + 1, trainer.epochs)}/{trainer.epochs}",
+            "bar": " " * _BAR[0],
+            "steps": f"{done:>{len(str(total))}}/{total}",
+            "speed": f"{f'{per_second:,.0f}':>7}/s",
+            "left": f"ETA {self._remaining(trainer)}",
+            "curve": f"{name} {' ' * _CURVE[0]}",
+        }
+        room = self._console.width - 1  # a full line would move some terminals' cursor to the next
+        # What is not known yet has its place, so that nothing comes and goes from epoch to epoch.
+        while len(texts) > 1 and len(_JOINT.join(texts.values())) > room:
+            del texts[min(texts, key=_MATTERS.index)]
+        spare = room - len(_JOINT.join(texts.values()))
+        if not per_second:
+            texts.pop("speed", None)
+        if not losses:
+            texts.pop("curve", None)
+        elif "curve" in texts:
+            most = min(_CURVE[1], _CURVE[0] + spare // 2)
+            texts["curve"] = f"{name} {sparkline(losses, most, self._bars)}"
+        width = min(_BAR[1], _BAR[0] + room - len(_JOINT.join(texts.values())))
         filled = width * done // total
-        return Text.assemble(label, ("━" * filled, "cyan"), ("━" * (width - filled), "dim"), tail)
+        bar = ((self._line[0] * filled, "cyan"), (self._line[1] * (width - filled), "dim"))
+        pieces = [
+            Text.assemble(*bar) if key == "bar" else Text(text) for key, text in texts.items()
+        ]
+        return Text(_JOINT, no_wrap=True, overflow="crop").join(pieces)
+
+    @staticmethod
+    def _losses(trainer: Trainer) -> tuple[str, list[float]]:
+        """What the curve is of, and its values: validation where there is one, else training."""
+        history = list(trainer.history)  # the training thread may append to it meanwhile
+        valid = [report.valid_loss for report in history if report.valid_loss is not None]
+        return ("val loss", valid) if valid else ("train loss", [r.train_loss for r in history])
 
     def _remaining(self, trainer: Trainer) -> str:
         """Time to the last epoch at the pace so far, or to the time limit, m:ss."""
@@ -113,7 +181,7 @@ class Progress(Callback):
 
     def _width(self) -> int:
         """Columns to fill: a file has room for everything."""
-        return self._console.width if self._console.is_terminal else 200
+        return columns(self._console) if self._console.file.isatty() else 200
 
 
 @contextmanager
@@ -122,7 +190,7 @@ def download_bar(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]
     console = stderr_console()
     if quiet:
         yield None
-    elif console.is_terminal:
+    elif redraws(console):
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
         from rich.progress import Progress as Bars
 
@@ -150,6 +218,6 @@ def download_bar(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]
 def _fitted(parts: list[tuple[int, str]], width: int) -> str:
     """The parts in order, without the least important ones where a line cannot hold all."""
     kept = list(parts)
-    while len(kept) > 1 and len("  ".join(text for _, text in kept)) > width:
+    while len(kept) > 1 and len(_JOINT.join(text for _, text in kept)) > width:
         kept.remove(min(kept))
-    return "  ".join(text for _, text in kept)
+    return _JOINT.join(text for _, text in kept)

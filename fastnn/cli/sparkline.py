@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-_BARS = "▁▂▃▄▅▆▇█"
+BARS = "▁▂▃▄▅▆▇█"
+ASCII_BARS = ".:-=+*#@"  # darker instead of higher
 
 
-def sparkline(values: Sequence[float | None], width: int = 20) -> str:
+def sparkline(values: Sequence[float | None], width: int = 20, bars: str = BARS) -> str:
     """At most `width` bars: the least value lowest, and of many values a mean for each bar.
 
-    What is None or not finite is a blank.
+    What is None or not finite is a blank. Where BARS cannot be printed, `bars` are others.
     """
     shown = _condensed([math.nan if value is None else float(value) for value in values], width)
     finite = [value for value in shown if math.isfinite(value)]
@@ -23,7 +24,7 @@ def sparkline(values: Sequence[float | None], width: int = 20) -> str:
     def bar(value: float) -> str:
         if not math.isfinite(value):
             return " "
-        return _BARS[round((value - low) / span * (len(_BARS) - 1)) if span else 0]
+        return bars[round((value - low) / span * (len(bars) - 1)) if span else 0]
 
     return "".join(map(bar, shown))
 

@@ -103,7 +103,10 @@ def read_inputs(path: Path, schema: Schema, *, label: str | None = None) -> NDAr
     if suffix in (".npz", ".npy"):
         return read_array_inputs(path, schema, label=label)
     if not looks_like_idx(path):
-        raise DataError(f"{path}: found no data to predict from, expected IDX, .csv, .npz or .npy")
+        raise DataError(
+            f"{path}: found no data to predict from, expected IDX, .csv, .npz, .npy, or a picture "
+            "that is called .png, .jpg, .bmp, .gif or .webp"
+        )
     images = read_idx(path)
     inputs = images.reshape(len(images), -1)
     if inputs.shape[1] != schema.width:

@@ -76,6 +76,7 @@ class Trainer:
         self.position = 0  # finished steps of the epoch under way
         self.epochs = 0  # asked for
         self.steps_per_epoch = 0
+        self.batch_size = 0
         self.stopped: str | None = None
         self._was_computed_by = ""  # what ran the steps before this was loaded
         self._pace = Pace(lambda step: self.schedule(step), max_time)  # callbacks may replace it
@@ -162,6 +163,7 @@ class Trainer:
 
     def _fit(self, train: Batches, valid: Batches | None, epochs: int) -> None:
         self.epochs, self.steps_per_epoch = epochs, len(train)
+        self.batch_size = train.batch_size
         self._signal = None
         if self._tally.steps != len(train):  # else it is that of a loaded state
             self._tally = Tally(self.model.backend, len(train))
