@@ -298,11 +298,9 @@ def _draw(
     from rich.console import Console
 
     from fastnn.cli.guesses import print_guesses
-    from fastnn.data.pictures import is_picture_shape
 
     console = Console(highlight=False, emoji=False)
     schema = classifier.schema
-    seen = schema.pixels and is_picture_shape(schema.shape)
     shown = len(inputs) if files else min(len(inputs), _SHOWN_ROWS)
     order = (-probabilities[:shown]).argsort(axis=1, kind="stable")[:, : top_k or _SHOWN_CLASSES]
     for index, codes in enumerate(order.tolist()):
@@ -310,7 +308,7 @@ def _draw(
         print_guesses(
             console,
             files[index] if files else f"row {index}",
-            inputs[index].reshape(schema.shape) if seen else None,
+            inputs[index].reshape(schema.shape) if schema.pictured else None,
             [(classifier.class_names[code], s) for code, s in zip(codes, shares, strict=True)],
             f"unsure: below {least:g}" if shares[0] < least else "",
         )

@@ -48,7 +48,7 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
 
 def require_pictures(schema: Schema) -> None:
     """ConfigError unless a network of this kind takes pictures and Pillow is there to read them."""
-    if not schema.pixels or not is_picture_shape(schema.shape):
+    if not schema.pictured:
         kind = "bytes" if schema.pixels else "numbers"
         found = f"{schema.width} {kind}" if len(schema.shape) == 1 else f"{kind} {schema.shape}"
         raise ConfigError(
@@ -59,14 +59,8 @@ def require_pictures(schema: Schema) -> None:
         import PIL  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "FILE: pictures are read by Pillow, which is not installed; pip install pillow (or "
-            'pip install "fastnn[images]")'
+            "FILE: pictures are read by Pillow, which is not installed; pip install pillow"
         ) from None
-
-
-def is_picture_shape(shape: Sequence[int]) -> bool:
-    """Whether examples are pictures (height, width), or (height, width, 3) in colour."""
-    return len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
 
 
 def read_pictures(paths: Sequence[Path], schema: Schema, *, invert: bool = False) -> NDArray[Any]:
