@@ -11,11 +11,18 @@ BLUE, ORANGE, GREEN, VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 PURPLE, SKY, GREY = "#cc79a7", "#56b4e9", "#8a8a8a"
 
 RIGHT, WRONG = BLUE, VERMILION
+DIVERGING = ("#7f2f00", VERMILION, "#f6f6f6", BLUE, "#003a5c")  # below zero, zero, above
 PARTS = {"train": GREY, "valid": BLUE, "test": INK}
 
 CLASSES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, "#7d6b00", "#882255", GREY, "#332288")
+MARKERS = "os^DvPX<>*h"  # as matplotlib calls them; eleven, so that hue and shape repeat after 110
 
 
 def class_colour(code: int) -> str:
     """The hue of a class; those of classes ten apart are the same."""
     return CLASSES[code % len(CLASSES)]
+
+
+def class_marker(code: int) -> str:
+    """The shape of a class."""
+    return MARKERS[code % len(MARKERS)]
