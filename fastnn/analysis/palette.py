@@ -9,12 +9,13 @@ from __future__ import annotations
 INK, FAINT, GRID, PAPER = "#1b1f24", "#656d76", "#e4e6e9", "#ffffff"
 BLUE, ORANGE, GREEN, VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 PURPLE, SKY, GREY = "#cc79a7", "#56b4e9", "#8a8a8a"
+WINE = "#882255"  # Tol's; purple that is dark enough for letters
 
 RIGHT, WRONG = BLUE, VERMILION
 DIVERGING = ("#7f2f00", VERMILION, "#f6f6f6", BLUE, "#003a5c")  # below zero, zero, above
 PARTS = {"train": GREY, "valid": BLUE, "test": INK}
 
-CLASSES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, "#7d6b00", "#882255", GREY, "#332288")
+CLASSES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, "#7d6b00", WINE, GREY, "#332288")
 MARKERS = "os^DvPX<>*h"  # as matplotlib calls them; eleven, so that hue and shape repeat after 110
 
 

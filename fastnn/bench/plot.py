@@ -11,7 +11,7 @@ from itertools import count
 from math import exp, log
 from typing import Any
 
-from fastnn.analysis.palette import BLUE, FAINT, GREEN, GREY, INK, PAPER, PURPLE, VERMILION
+from fastnn.analysis.palette import BLUE, FAINT, GREEN, GREY, INK, PAPER, VERMILION, WINE
 from fastnn.analysis.style import frame, spread
 from fastnn.bench.facts import caption
 from fastnn.bench.record import Record, throughput
@@ -20,7 +20,7 @@ from fastnn.errors import ConfigError
 # One a family, black for fastnn.
 _COLOURS = {
     "fastnn": INK, "floor": GREY, "numpy": BLUE, "torch": VERMILION, "jax": GREEN,
-    "sklearn": PURPLE,
+    "sklearn": WINE,
 }  # fmt: skip
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))  # within a family
 _MARKERS = {"cpu": "o", "cuda": "s"}
