@@ -178,6 +178,8 @@ def test_calibration_with_a_temperature_shows_before_and_after(three):
     labels = [text.get_text() for text in above.get_legend().get_texts()]
     assert [label.split(":")[0] for label in labels] == ["as trained", "temperature 3.00"]
     assert len(below.patches) == 30
+    rendered(paper, ".png")
+    assert above.get_position().height > 0.4  # what is not drawn takes no room either
     confidence = np.exp(1) / (np.exp(1) + 2)
     assert lines(above)[labels[1]] == pytest.approx(np.array([[100 * confidence, 70]]))
 

@@ -251,6 +251,7 @@ def _embedding(run: Path, asked: Asked) -> Any:
     features = predictor.hidden(data.test.inputs[: asked.count])
     if len(features) < len(data.test.labels):
         note += f"\nthe first {len(features):,} of them"
+    output.note(f"placing {len(features):,} examples in the plane")  # t-SNE takes a while
     found = embed(features, asked.method)
     codes = data.test.labels[: asked.count]
     what = "The last hidden layer" if len(predictor.model.sizes) > 2 else "The network's inputs"
