@@ -16,6 +16,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.records import RESULTS
+from fastnn.analysis.style import rendered
 from fastnn.bench import plot
 from fastnn.bench.facts import caption
 from fastnn.bench.record import Record, load
@@ -247,7 +248,9 @@ def main() -> None:
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
     found = shown()
     for suffix in (".png", ".svg"):
-        (README.parent / "docs" / f"throughput{suffix}").write_bytes(plot.render(found, suffix))
+        (README.parent / "docs" / f"throughput{suffix}").write_bytes(
+            rendered(plot.figure(found), suffix)
+        )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """A record as a table and as a picture: the data that is shown, and labels that can be read."""
 
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
+from fastnn.analysis.style import rendered
 from fastnn.bench import plot
 from fastnn.bench.table import markdown, throughput_table
-from fastnn.errors import ConfigError
 from tests.bench_doubles import figure, record
 
 RECORD = record(
@@ -60,44 +59,6 @@ def test_lines_hold_what_is_drawn():
     assert fused.device == "cuda"
 
 
-@pytest.mark.parametrize(
-    ("wanted", "placed"),
-    [
-        ([], []),
-        ([5.0], [5.0]),
-        ([1.0, 3.0, 9.0], [1.0, 3.0, 9.0]),
-        ([1.0, 1.0], [0.5, 1.5]),
-        ([9.0, 1.1, 1.0], [9.0, 1.55, 0.55]),
-        ([1.0, 1.2, 2.0], [0.4, 1.4, 2.4]),
-    ],
-)
-def test_labels_are_moved_apart_and_no_further_than_needed(wanted, placed):
-    assert plot.spread(wanted, 1.0) == pytest.approx(placed)
-
-
-def test_spread_keeps_the_order_and_the_gap():
-    wanted = [0.0, 0.1, 0.2, 1.15, 1.2, 5.0, 5.05, 5.1, 4.9, 0.05]
-    placed = plot.spread(wanted, 0.3)
-    in_order = [place for _, place in sorted(zip(wanted, placed, strict=True))]
-    assert all(b - a > 0.3 - 1e-9 for a, b in pairwise(in_order))
-
-
-def test_pictures_have_known_suffixes():
-    from pathlib import Path
-
-    assert plot.suffix_of(Path("a.PNG")) == ".png"
-    with pytest.raises(ConfigError, match=r"'a\.bmp' must end with \.png"):
-        plot.suffix_of(Path("a.bmp"))
-
-
-def test_a_missing_matplotlib_is_named_with_its_command(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match="pip install matplotlib"):
-        plot.require_matplotlib()
-
-
 @pytest.fixture
 def paper():
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -141,6 +102,6 @@ def test_the_caption_names_machine_and_versions(paper):
 
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
 def test_pictures_are_files_of_their_kind_and_repeatable(paper, suffix, start):
-    drawn = plot.render(RECORD, suffix)
+    drawn = rendered(paper, suffix)
     assert drawn.startswith(start)
-    assert drawn == plot.render(RECORD, suffix)
+    assert drawn == rendered(plot.figure(RECORD), suffix)

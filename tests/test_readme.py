@@ -45,7 +45,7 @@ def test_flags_in_the_readme_exist():
     from fastnn.cli.app import app
 
     known = ""
-    for verb in ("train", "tune", "evaluate", "predict", "bench", "info", "doctor"):
+    for verb in ("train", "tune", "evaluate", "predict", "plot", "bench", "info", "doctor"):
         known += CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).stdout
     for flag in set(re.findall(r"fastnn [a-z]+ .*?(--[a-z-]+)", README)):
         assert flag in known, flag

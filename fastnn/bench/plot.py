@@ -1,28 +1,26 @@
 """A record as a picture: examples a second over the batch size, both axes logarithmic.
 
-What is drawn is decided in `lines` and `spread`, without matplotlib; `figure` puts it on paper.
+What is drawn is decided in `lines`, without matplotlib; `figure` puts it on paper.
 """
 
 from __future__ import annotations
 
-import io
 import textwrap
 from dataclasses import dataclass
 from itertools import count
 from math import exp, log
-from pathlib import Path
 from typing import Any
 
+from fastnn.analysis.palette import BLUE, FAINT, GREEN, GREY, INK, PAPER, VERMILION, WINE
+from fastnn.analysis.style import frame, spread
 from fastnn.bench.facts import caption
 from fastnn.bench.record import Record, throughput
 from fastnn.errors import ConfigError
 
-SUFFIXES = (".png", ".svg", ".pdf")
-
-# Okabe and Ito's colours, which colour-blind people tell apart; one a family, black for fastnn.
+# One a family, black for fastnn.
 _COLOURS = {
-    "fastnn": "#000000", "floor": "#8a8a8a", "numpy": "#0072b2", "torch": "#d55e00",
-    "jax": "#009e73", "sklearn": "#a6568c",
+    "fastnn": INK, "floor": GREY, "numpy": BLUE, "torch": VERMILION, "jax": GREEN,
+    "sklearn": WINE,
 }  # fmt: skip
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))  # within a family
 _MARKERS = {"cpu": "o", "cuda": "s"}
@@ -60,55 +58,6 @@ def lines(record: Record) -> list[Line]:
     return found
 
 
-def spread(wanted: list[float], gap: float) -> list[float]:
-    """Positions near the wanted ones, in their order and at least `gap` apart.
-
-    Neighbours that are too close become a block around their common mean; blocks that then touch
-    are joined.
-    """
-    order = sorted(range(len(wanted)), key=lambda n: wanted[n])
-    blocks: list[list[int]] = []
-
-    def bottom(block: list[int]) -> float:
-        mean = sum(wanted[n] for n in block) / len(block)
-        return mean - gap * (len(block) - 1) / 2
-
-    for n in order:
-        blocks.append([n])
-        while len(blocks) > 1 and bottom(blocks[-1]) - (
-            bottom(blocks[-2]) + gap * (len(blocks[-2]) - 1)
-        ) < gap * (1 - 1e-9):
-            last = blocks.pop()
-            blocks[-1] += last
-    placed = [0.0] * len(wanted)
-    for block in blocks:
-        for step, n in enumerate(block):
-            placed[n] = bottom(block) + gap * step
-    return placed
-
-
-def require_matplotlib() -> None:
-    """ConfigError, before anything is measured, where a picture could not be drawn."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "plot: matplotlib is not installed, and pictures need it; pip install matplotlib"
-        ) from None
-
-
-def render(record: Record, suffix: str) -> bytes:
-    """The picture as a file's bytes, in the format that the suffix names."""
-    import matplotlib as mpl
-
-    file = io.BytesIO()
-    # Letters as outlines: an SVG then looks the same without the font. No date: the same bytes.
-    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "fastnn"}):
-        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
-        figure(record).savefig(file, format=suffix[1:], dpi=150, metadata=metadata)
-    return file.getvalue()
-
-
 def figure(record: Record) -> Any:
     """A matplotlib Figure, made without pyplot and therefore without global state."""
     from matplotlib.figure import Figure
@@ -116,7 +65,7 @@ def figure(record: Record) -> Any:
     drawn = lines(record)
     if not drawn:
         raise ConfigError("there is nothing to draw: no batch size was measured to its end")
-    paper = Figure(figsize=_SIZE, facecolor="white")
+    paper = Figure(figsize=_SIZE, facecolor=PAPER)
     axes = paper.add_axes((0.085, 0.185, 0.67, 0.715))
     _frame(axes, drawn)
     used: dict[str, Any] = {}
@@ -128,7 +77,7 @@ def figure(record: Record) -> Any:
     network = record.facts.get("network", _DEFAULT)
     how = f"{network}, Adam. Medians and quartiles of interleaved rounds."
     text = textwrap.fill(f"{how} {caption(record.facts)}", 152)
-    paper.text(0.012, 0.02, text, size=7.6, color="#555555", va="bottom")
+    paper.text(0.012, 0.02, text, size=7.6, color=FAINT, va="bottom")
     return paper
 
 
@@ -151,12 +100,8 @@ def _frame(axes: Any, drawn: list[Line]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda speed, _: f"{speed:,.0f}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("batch size", size=10.5)
-    axes.tick_params(labelsize=9.5, length=0, pad=5)
-    axes.grid(color="#e4e4e4", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    axes.set_xlabel("batch size")
+    frame(axes)
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
@@ -172,7 +117,7 @@ def _draw(axes: Any, line: Line, dash: Any) -> None:
     above = [up - m for m, up in zip(line.median, line.upper, strict=True)]
     axes.errorbar(
         line.batches, line.median, yerr=[below, above], label=line.label,
-        color=_COLOURS.get(line.family, "#444444"), linestyle=dash, marker=_MARKERS[line.device],
+        color=_COLOURS.get(line.family, FAINT), linestyle=dash, marker=_MARKERS[line.device],
         linewidth=2.8 if ours else 1.6, markersize=5.5 if ours else 3.8,
         elinewidth=1.0, capsize=2.5, zorder=5 if ours else 3,
     )  # fmt: skip
@@ -184,7 +129,7 @@ def _label(axes: Any, drawn: list[Line]) -> None:
     gap = _LABEL_HEIGHT * log(high / low)
     heights = spread([log(line.median[-1]) for line in drawn], gap)
     for line, height in zip(drawn, heights, strict=True):
-        colour = _COLOURS.get(line.family, "#444444")
+        colour = _COLOURS.get(line.family, FAINT)
         axes.annotate(
             line.label,
             xy=(line.batches[-1], line.median[-1]),
@@ -195,11 +140,3 @@ def _label(axes: Any, drawn: list[Line]) -> None:
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.6,
                         "shrinkA": 2, "shrinkB": 5, "relpos": (0, 0.5)},
         )  # fmt: skip
-
-
-def suffix_of(path: Path) -> str:
-    """The format that a picture's name asks for, or ConfigError."""
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ConfigError(f"plot: {str(path)!r} must end with {', '.join(SUFFIXES)}")
-    return suffix

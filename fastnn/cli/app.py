@@ -19,6 +19,7 @@ from fastnn.cli import (
     info,
     lr_find,
     output,
+    plot,
     predict,
     report,
     train,
@@ -42,6 +43,7 @@ app.command("lr-find", cls=Sectioned)(lr_find.lr_find)
 app.command("tune", cls=Sectioned)(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("plot")(plot.plot)
 app.command("report")(report.report)
 app.add_typer(data.app, name="data")
 app.command("bench")(bench.bench)

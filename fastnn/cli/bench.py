@@ -189,7 +189,7 @@ def _sizes(text: str | None) -> list[int]:
 
 def _check_places(save: Path | None, plots: Sequence[Path]) -> None:
     """Refuse files that could not be written, or not drawn."""
-    from fastnn.bench.plot import require_matplotlib, suffix_of
+    from fastnn.analysis.style import require_matplotlib, suffix_of
 
     if save is not None and save.suffix.lower() != ".json":
         raise ConfigError(f"--save: {str(save)!r} must end with .json")
@@ -220,13 +220,14 @@ def _try(path: Path) -> None:
 
 def _write(record: Record, save: Path | None, plots: Sequence[Path]) -> None:
     """Write what was asked for."""
-    from fastnn.bench.plot import render, suffix_of
+    from fastnn.analysis.style import rendered, suffix_of
+    from fastnn.bench.plot import figure
     from fastnn.training.checkpoint import write_atomically
 
     if save is not None:
         write_atomically(save, record.to_json().encode())
     for path in plots:
-        write_atomically(path, render(record, suffix_of(path)))
+        write_atomically(path, rendered(figure(record), suffix_of(path)))
     written = [str(path) for path in [*([save] if save else []), *plots]]
     if written:
         output.note(f"written: {', '.join(written)}", wrap=False)

@@ -38,7 +38,7 @@ def lr_find(
     run would learn from, and leaves nothing behind.
     """
     with output.exit_codes(as_json=json):
-        from fastnn.bench.plot import require_matplotlib, suffix_of
+        from fastnn.analysis.style import require_matplotlib, suffix_of
         from fastnn.cli.progress import download_bar
         from fastnn.training import lr_find as finding
         from fastnn.training.run import load_data
@@ -57,12 +57,13 @@ def lr_find(
         if not quiet:
             _explain(found)
         if out is not None:
-            from fastnn.cli.rate_picture import render
+            from fastnn.analysis.plots import learning_rates
+            from fastnn.analysis.style import rendered
             from fastnn.training.checkpoint import write_atomically
 
             network = "-".join(map(str, (data.schema.width, *settings.hidden, data.schema.outputs)))
             title = f"{data.name}, {network}, {settings.optimizer}, batch {settings.batch_size}"
-            write_atomically(out, render(found, title, suffix_of(out)))
+            write_atomically(out, rendered(learning_rates(found, title), suffix_of(out)))
             output.note(f"written: {out}", wrap=False)
 
 

@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn.analysis import palette
 from fastnn.errors import ConfigError
 
 _LARGEST = 64  # pixels of a thumbnail's longer side
 _HOVERED = 32  # and of one in a sheet
 _SHEET_BYTES = 3_000_000  # of a sheet's pixels: base64 and all, a report stays below 5 MB
-# The middle of a diverging scale is near white; its ends are the palette's blue and vermilion.
-_NEGATIVE, _MIDDLE, _POSITIVE = (0, 114, 178), (247, 247, 247), (213, 94, 0)
+_NEGATIVE, _MIDDLE, _POSITIVE = (
+    np.frombuffer(bytes.fromhex(colour[1:]), np.uint8).astype(float)
+    for colour in palette.DIVERGING[1:4]
+)
 
 
 def require_pillow() -> None:
@@ -40,8 +43,8 @@ def weights_uri(weights: NDArray[np.floating], most: float) -> str:
     """
     flat = weights if weights.ndim == 2 else weights.mean(axis=2)
     share = np.clip(flat / (most or 1.0), -1, 1)[..., None]
-    end = np.where(share < 0, np.array(_NEGATIVE), np.array(_POSITIVE))
-    colours = np.array(_MIDDLE) + np.abs(share) * (end - np.array(_MIDDLE))
+    end = np.where(share < 0, _NEGATIVE, _POSITIVE)
+    colours = _MIDDLE + np.abs(share) * (end - _MIDDLE)
     return _uri(_shrunk(colours.round().astype(np.uint8), _LARGEST))
 
 
