@@ -21,7 +21,7 @@ from fastnn.training.classifier import Classifier
 from fastnn.training.config import TrainConfig
 from fastnn.training.predictor import weights_file
 from fastnn.training.regressor import Regressor
-from fastnn.training.run import limited, load_data
+from fastnn.training.run import load_data
 from fastnn.training.saved import predictor_from
 
 _NUMBERS = {item.name for item in fields(EpochReport)}
@@ -113,7 +113,6 @@ def load_run_data(
 
 def _held_out(data: Dataset, opened: OpenedRun) -> tuple[Examples | None, str]:
     """The examples that the run validated on, which are drawn anew; or why they cannot be had."""
-    data = limited(data, opened.config)
     if data.fingerprint() != opened.meta.get("fingerprint"):
         return None, f"the training part of {data.name} is not the one that the run learned from"
     _, valid = hold_out(data, opened.config)
