@@ -88,22 +88,25 @@ def _print_confusion(found: Evaluation) -> None:
     """The matrix, where it fits; a file gets it however wide it is."""
     from rich.cells import cell_len
 
-    names, classes = [one_line(name) for name in found.class_names], len(found.class_names)
-    heads = names
-    if max(map(cell_len, names)) > _LONGEST_HEAD:
-        heads = [str(code) for code in range(classes)]
-        names = [f"{code:>{len(heads[-1])}} {name}" for code, name in enumerate(names)]
+    names, room = [one_line(name) for name in found.class_names], output.stdout_width()
     # Nothing is a dot, so that the mistakes can be seen.
     rows = [[f"{count}" if count else "." for count in row] for row in found.confusion.tolist()]
-    room = output.stdout_width()
-    columns = zip(heads, *rows, strict=True)
-    needed = NARROWEST + sum(1 + max(map(cell_len, column)) for column in columns)
-    print()
-    if room is not None and (classes > _MOST_CLASSES or needed > room):
+
+    def fits(heads: list[str]) -> bool:
+        columns = zip(heads, *rows, strict=True)
+        needed = NARROWEST + sum(1 + max(map(cell_len, column)) for column in columns)
+        return room is None or (needed <= room and len(names) <= _MOST_CLASSES)
+
+    heads = names
+    if max(map(cell_len, names)) > _LONGEST_HEAD or not fits(names):
+        heads = [str(code) for code in range(len(names))]
+        names = [f"{code:>{len(heads[-1])}} {name}" for code, name in enumerate(names)]
+    if not fits(heads):
         output.note(
-            f"the confusion matrix of {classes} classes does not fit this terminal; a file gets "
+            f"the confusion matrix of {len(names)} classes does not fit this terminal; a file gets "
             "it whole, and --csv and --json hold it, too"
         )
         return
+    print()
     output.say("confusion: rows are true classes, columns what they were taken for")
     print_table(("", *heads), list(zip(names, rows, strict=True)), gap=1)
