@@ -25,7 +25,8 @@ LEARNING = (*QUICK, "--epochs", "20", "--lr", "0.01")
 ODD_NAMES = (
     "\x07",
     'a, "b"',
-    "line\nbr\reak",
+    "line\nbreak",
+    "lone\rreturn",
     "[red]毛衣[/]",
     "\x1b[31mred",
     "שמלה",
@@ -204,8 +205,8 @@ def test_text_holds_names_of_any_kind(odd_run, columns):
         assert max(map(cell_len, lines)) <= columns
     table = lines[lines.index("") + 1 :][: len(ODD_NAMES) + 2]
     assert [line.split("  ")[0].rstrip() for line in table] == [
-        "class", "'\\x07'", "[31mred", "T-shirt/top", "[red]毛衣[/]", 'a, "b"', "line br eak",
-        "שמלה", "macro average",
+        "class", "'\\x07'", "[31mred", "T-shirt/top", "[red]毛衣[/]", 'a, "b"', "line break",
+        "lone return", "שמלה", "macro average",
     ]  # fmt: skip
     assert len({cell_len(line) for line in table}) == 1  # one right edge, whatever the script
 
@@ -214,7 +215,8 @@ def test_text_holds_names_of_any_kind(odd_run, columns):
                                                           (20, 200, True), (31, 400, False),
                                                           (31, None, True)])  # fmt: skip
 def test_the_matrix_is_shown_where_it_fits(tmp_path, classes, columns, fits):
-    names = tuple(f"kind {chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(classes))
+    letters = [chr(97 + n // 26) + chr(97 + n % 26) for n in range(classes)]
+    names = tuple(f"毛衣 {two}, which is longer than a terminal has room for" for two in letters)
     run = trained(labelled_file(tmp_path / "d.npz", names, 10), tmp_path / "runs")
     env = {} if columns is None else {"FORCE_COLOR": "1", "COLUMNS": str(columns)}
     result = invoke("evaluate", run, env=env)
