@@ -12,6 +12,7 @@ from fastnn.errors import ConfigError
 
 METHODS = ("auto", "pca", "tsne", "umap")
 _MODULES = {"umap": ("umap", "umap-learn"), "tsne": ("sklearn", "scikit-learn")}
+_FEWEST = 16  # examples for t-SNE and UMAP, which look at a dozen neighbours of each
 _KEPT = 50  # principal components that t-SNE and UMAP start from, as their authors advise
 
 
@@ -35,9 +36,13 @@ def embed(features: NDArray[Any], method: str = "auto", seed: int = 0) -> Embedd
         raise ConfigError(
             f"method: {method} needs {package}, which is not installed; pip install {package}"
         )
-    if method == "pca":
-        return Embedding(principal_components(features, 2), method)
-    reduced = principal_components(features, min(_KEPT, features.shape[1]))
+    if method != "pca" and len(features) < _FEWEST:
+        raise ConfigError(
+            f"method: {method} needs at least {_FEWEST} examples, found {len(features)}; use pca"
+        )
+    reduced = principal_components(features, max(2, min(_KEPT, features.shape[1])))
+    if method == "pca" or not reduced.any():  # examples that are all alike are one point
+        return Embedding(reduced[:, :2], method)
     return Embedding(_neighbours_kept(reduced, method, seed), method)
 
 
@@ -64,9 +69,11 @@ def _neighbours_kept(reduced: NDArray[np.float64], method: str, seed: int) -> ND
     else:
         from sklearn.manifold import TSNE
 
-        # Half of scikit-learn's steps: some thousand points hardly move after these.
+        # What init="pca" would be; that fails where there is one feature only. Half of
+        # scikit-learn's steps: some thousand points hardly move after these.
+        start = (reduced[:, :2] * (1e-4 / reduced[:, 0].std())).astype(np.float32)
         model = TSNE(
-            random_state=seed, init="pca", perplexity=min(30.0, (len(reduced) - 1) / 3),
+            random_state=seed, init=start, perplexity=min(30.0, (len(reduced) - 1) / 3),
             max_iter=500, n_jobs=-1,
         )  # fmt: skip
     points: NDArray[np.float64] = np.asarray(model.fit_transform(reduced), np.float64)

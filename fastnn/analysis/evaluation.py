@@ -1,4 +1,4 @@
-"""What a network said about labelled examples, and the examples worth looking at."""
+"""What a network said about labelled examples: their figures, and which are worth looking at."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from fastnn.analysis.metrics import (
     Calibration,
     ClassFigures,
     Codes,
+    Confused,
     calibration,
     class_figures,
     confusion_matrix,
     cross_entropy,
     fit_temperature,
+    most_confused,
+    share_interval,
     softmax,
     top_k_accuracy,
 )
 from fastnn.data.examples import Examples
 from fastnn.errors import DataError
 from fastnn.training.classifier import Classifier
+from fastnn.training.predictor import Predictor
+from fastnn.training.regressor import Regressor
+from fastnn.training.scoring import TargetFigures, target_figures
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,7 @@ class Evaluation:
     def of(cls, classifier: Classifier, examples: Examples) -> Evaluation:
         """Run the network once over raw examples."""
         checked = classifier.checked(examples)
-        outputs = classifier.outputs(checked.inputs)
-        if not np.isfinite(outputs).all():
-            raise DataError("the network's outputs are not finite: its training diverged")
+        outputs = _finite_outputs(classifier, checked)
         return cls(classifier.class_names, checked.labels, outputs)
 
     @property
@@ -75,6 +79,11 @@ class Evaluation:
         """Share of right answers."""
         return float(self.right.mean())
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the accuracy on ever more such examples would lie, at 95 %."""
+        return share_interval(self.accuracy, self.count)
+
     @cached_property
     def loss(self) -> float:
         """Mean cross-entropy, in nats."""
@@ -99,10 +108,18 @@ class Evaluation:
             if k < len(self.class_names)
         }
 
+    def most_confused(self, most: int = 5) -> list[Confused]:
+        """The pairs of classes confused most often."""
+        return most_confused(self.confusion, most)
+
     def calibration(self, temperature: float = 1.0) -> Calibration:
         """Confidence against accuracy, with the outputs divided by a temperature."""
         p = self.probabilities if temperature == 1.0 else softmax(self.outputs, temperature)
         return calibration(p, self.codes, self.predicted)
+
+    def loss_at(self, temperature: float) -> float:
+        """`loss`, with the outputs divided by a temperature."""
+        return cross_entropy(self.outputs, self.codes, temperature)
 
     def fitted_temperature(self) -> float:
         """The temperature that fits these examples best; take those held out for validation."""
@@ -116,3 +133,48 @@ class Evaluation:
     def of_class(self, code: int, *, right: bool, most: int) -> NDArray[np.intp]:
         """The first rows of a class that were answered right, or wrong."""
         return np.flatnonzero((self.codes == code) & (self.right == right))[:most]
+
+
+@dataclass(frozen=True)
+class NumbersEvaluation:
+    """A regressor's predictions (N, T) of targets (N, T) that are known, in their own units."""
+
+    names: tuple[str, ...]
+    targets: NDArray[np.floating]
+    predicted: NDArray[np.float64]
+    loss: float  # of scaled targets
+
+    @classmethod
+    def of(cls, regressor: Regressor, examples: Examples) -> NumbersEvaluation:
+        """Run the network once over raw examples."""
+        checked = regressor.checked(examples)
+        predicted = regressor.in_own_units(_finite_outputs(regressor, checked))
+        loss = regressor.loss(predicted, checked.labels)
+        return cls(regressor.target_names, checked.labels, predicted, loss)
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return len(self.targets)
+
+    @cached_property
+    def per_target(self) -> list[TargetFigures]:
+        """R^2 and errors of each target."""
+        return target_figures(self.predicted, self.targets)
+
+    @property
+    def r2(self) -> float:
+        """The mean of the targets' R^2."""
+        return float(np.mean([row.r2 for row in self.per_target]))
+
+
+def _finite_outputs(predictor: Predictor, checked: Examples) -> NDArray[np.floating]:
+    with np.errstate(all="ignore"):  # what is not finite is told below, once
+        outputs = predictor.outputs(checked.inputs)
+    broken = len(outputs) - int(np.isfinite(outputs).all(axis=1).sum())
+    if broken:
+        raise DataError(
+            f"the network's outputs for {broken:,} of {len(outputs):,} examples are not finite: "
+            "its training diverged, or these inputs are far from those it learned from"
+        )
+    return outputs

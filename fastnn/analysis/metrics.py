@@ -7,6 +7,8 @@ never predicted) it is NaN.
 
 from __future__ import annotations
 
+from math import sqrt
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +36,18 @@ def cross_entropy(z: Floats, codes: Codes, temperature: float = 1.0) -> float:
     scaled -= scaled.max(axis=1, keepdims=True)
     own = np.take_along_axis(scaled, codes[:, None], axis=1)[:, 0]
     return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - own))
+
+
+def share_interval(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval (Wilson 1927) of a probability of which `count` trials showed a share.
+
+    Unlike share +- 1.96 standard errors it stays within 0..1 and is right for small counts.
+    """
+    z = NormalDist().inv_cdf(0.975)
+    centre = share + z * z / (2 * count)
+    reach = z * sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    whole = 1 + z * z / count
+    return max(0.0, (centre - reach) / whole), min(1.0, (centre + reach) / whole)
 
 
 def confusion_matrix(codes: Codes, predicted: Codes, classes: int) -> NDArray[np.int64]:
@@ -99,7 +113,7 @@ def calibration(
 ) -> Calibration:
     """Examples in `bins` equal bins of confidence, (low, high], their greatest probability."""
     confidence = probabilities.max(axis=1).astype(np.float64)
-    places = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    places = np.searchsorted(np.arange(1, bins) / bins, confidence)  # how many are below it
     count = np.bincount(places, minlength=bins)
     sure = np.bincount(places, confidence, bins)
     right = np.bincount(places, codes == predicted, bins)
@@ -113,16 +127,19 @@ def fit_temperature(z: Floats, codes: Codes) -> float:
 
     In b = 1 / T the loss is convex with the slope mean(E_p[z] - z[code]), whose zero is found by
     bisection of log b. Where all examples are right, ever smaller T are ever better: the search
-    ends at 1/100; where guessing is best, at 100.
+    ends at 1/100; where guessing is best, at 100. Outputs that are all equal fit with any: 1.
     """
     shifted = z - z.max(axis=1, keepdims=True)
+    if not shifted.any():
+        return 1.0
     own = float(np.take_along_axis(shifted, codes[:, None], axis=1).mean(dtype=np.float64))
     low, high = -np.log(_HOTTEST), np.log(_HOTTEST)
     for _ in range(40):
         middle = (low + high) / 2
         p = softmax(shifted, float(np.exp(-middle)))
         slope = float((p * shifted).sum(axis=1).mean()) - own
-        low, high = (middle, high) if slope < 0 else (low, middle)
+        # A slope of 0 is where exp has underflowed: all are right, and surer is better still.
+        low, high = (middle, high) if slope <= 0 else (low, middle)
     return float(np.exp(-(low + high) / 2))
 
 

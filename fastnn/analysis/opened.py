@@ -73,7 +73,8 @@ def open_run(run: Path, device: str = "auto", threads: int = 0) -> OpenedRun:
     # For the rows of one command, loading Numba takes longer than its kernels would save.
     kernels = kernels_for(backend, "reference") if backend.name == "cpu" else None
     predictor = predictor_from(arrays, meta, backend, source=file, kernels=kernels)
-    folder = file.parent if (file.parent / "config.json").exists() else None
+    recorded = run.is_dir() or (file.parent / "config.json").exists()
+    folder = file.parent if recorded else None
     return OpenedRun(file, folder, meta, checkpoint.config_of(meta, file), predictor)
 
 
@@ -141,8 +142,9 @@ def read_history(path: Path) -> list[EpochReport]:
     reports = []
     for line in _text(path).splitlines():
         values = _parsed(line)
-        if values.keys() >= _NUMBERS:
-            reports.append(EpochReport(**{name: values[name] for name in _NUMBERS}))
+        figures = {name: values.get(name, "missing") for name in _NUMBERS}
+        if all(isinstance(figure, int | float | None) for figure in figures.values()):
+            reports.append(EpochReport(**figures))
     return reports
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
+from unicodedata import category
 
 import typer
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fastnn.training.scoring import RegressionScore, Score
 
 SCHEMA = 1
+_JOINERS = "\u200c\u200d"
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for `... | head`
 
 _debug = False
@@ -73,20 +75,53 @@ def warn_if_untrained(meta: Mapping[str, Any]) -> None:
 def emit(event: str, values: Mapping[str, Any]) -> None:
     """One JSON line on stdout. JSON has no NaN: figures that are not finite become null."""
     line = {"schema": SCHEMA, "event": event}
-    line |= {key: None if _not_finite(value) else value for key, value in values.items()}
-    print(json.dumps(line), flush=True)
+    line |= {key: _finite(value) for key, value in values.items()}
+    print(json.dumps(line, allow_nan=False), flush=True)
+
+
+def stdout_width() -> int | None:
+    """Columns of the terminal that stdout is; None where it is a file or a pipe."""
+    from rich.console import Console
+
+    console = Console()
+    return console.width if console.is_terminal else None
+
+
+def say(text: str) -> None:
+    """A paragraph of the result on stdout; a terminal gets whole words a line."""
+    width = stdout_width()
+    if width is None:
+        print(text)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    for line in Text(text).wrap(Console(), width):
+        print(line.plain.rstrip())
+
+
+def one_line(name: str) -> str:
+    """A name in any script as one line of a terminal: without breaks and control characters.
+
+    Those that write from right to left over other text count among them; joiners, without which
+    some scripts and emoji fall apart, do not. A name of nothing else is shown in quotes.
+    """
+    spaced = " ".join(name.split())
+    kept = "".join(c for c in spaced if c in _JOINERS or category(c) not in ("Cc", "Cf", "Cs"))
+    return kept or repr(name)
 
 
 def percent(share: float | None) -> str:
-    """0.8812 as "88.12 %"."""
-    return "-" if share is None else f"{100 * share:.2f} %"
+    """0.8812 as "88.12 %"; a dash where there is none, or it is undefined."""
+    return "-" if share is None or math.isnan(share) else f"{100 * share:.2f} %"
 
 
 def figures(score: Score | RegressionScore) -> dict[str, str]:
-    """What tells how good a network is, by name: accuracy, or R2 and each target's RMSE."""
+    """What tells in a row how good a network is, by name: accuracy, or R2 and a lone RMSE."""
     if score.accuracy is not None:
         return {"accuracy": percent(score.accuracy)}
-    return {"R2": f"{score.r2:.4f}", "RMSE": ", ".join(f"{error:.4g}" for error in score.rmse)}
+    rmse = {"RMSE": f"{score.rmse[0]:.4g}"} if len(score.rmse) == 1 else {}
+    return {"R2": f"{score.r2:.4f}", **rmse}
 
 
 def loss_text(value: float | None) -> str:
@@ -145,5 +180,12 @@ def _abandon(stream: IO[str] | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _not_finite(value: object) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
+def _finite(value: Any) -> Any:
+    """The value with None for every number that is not finite, however deep it lies."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value

@@ -12,6 +12,7 @@ from fastnn.cli import output
 from fastnn.cli.network import print_parts, print_settings
 from fastnn.cli.options import ConfigFile, Json, Recipe, as_settings, layered, with_settings
 from fastnn.cli.report import write_report
+from fastnn.cli.table import print_table
 from fastnn.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -210,8 +211,25 @@ def _print_summary(result: Result, files: Mapping[str, str]) -> None:
         if score is not None:
             figures = "  ".join(f"{text:>9}" for text in output.figures(score).values())
             print(f"{part:10}  {score.loss:8.4f}  {figures}  {score.count:8,}")
+    _print_errors_by_target(result)
     if result.test is None:
         output.note("no test part: give one with --test-data")
     print(f"run         {result.folder}")
     for name, path in files.items():
         print(f"{name:10}  {path}")
+
+
+def _print_errors_by_target(result: Result) -> None:
+    """RMSE in their own units, where there are several targets: one has its column above."""
+    from fastnn.training.scoring import RegressionScore
+
+    names = [output.one_line(name) for name in result.predictor.schema.targets]
+    scores = {"train": result.train, "valid": result.valid, "test": result.test}
+    errors = {
+        part: [f"{error:.4g}" for error in score.rmse]
+        for part, score in scores.items()
+        if isinstance(score, RegressionScore)
+    }
+    if len(names) > 1:
+        rows = list(zip(names, zip(*errors.values(), strict=True), strict=True))
+        print_table(("RMSE", *errors), rows)

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn.data.examples import Examples, Schema
 from fastnn.data.scaling import Scaling
 from fastnn.errors import CheckpointError
+from fastnn.kernels.formulas import LOSSES, on_arrays
 from fastnn.training.predictor import Predictor
-from fastnn.training.scoring import RegressionScore, evaluate, regression_score
+from fastnn.training.scoring import RegressionScore, regression_score
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,24 @@ class Regressor(Predictor):
     def evaluate(self, examples: Examples) -> RegressionScore:
         """Loss, R^2 and errors on raw examples with their targets (N, T), or (N,) if T is 1."""
         checked = self.checked(examples)
-        scaled = checked._replace(labels=self._scaling_of_targets.scaled(checked.labels))
-        with self.model.backend.activate():
-            loss = evaluate(self.model, self._batches(scaled), self.mirror).loss
-        return regression_score(loss, self._predicted(checked.inputs), checked.labels)
+        with np.errstate(all="ignore"):  # a diverged network is reported, not warned about
+            predicted = self._predicted(checked.inputs)
+            loss = self.loss(predicted, checked.labels)
+        return regression_score(loss, predicted, checked.labels)
+
+    def loss(self, predicted: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
+        """Mean loss of predictions (N, T), of scaled numbers as in training."""
+        scaled, objective = self._scaling_of_targets.scaled, self.model.objective
+        residuals = scaled(predicted) - scaled(targets)
+        return float(on_arrays(LOSSES[objective.loss].value, np)(residuals, objective.delta).mean())
+
+    def in_own_units(self, outputs: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Numbers (N, T) of what the network put out."""
+        return self._scaling_of_targets.unscaled(outputs)
 
     def _predicted(self, inputs: ArrayLike) -> NDArray[np.float64]:
         """Numbers (N, T)."""
-        return self._scaling_of_targets.unscaled(self.outputs(inputs))
+        return self.in_own_units(self.outputs(inputs))
 
     @property
     def _scaling_of_targets(self) -> Scaling:

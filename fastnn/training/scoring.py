@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,20 +37,38 @@ class RegressionScore:
     accuracy: None = None
 
 
-def regression_score(
-    loss: float, predicted: NDArray[np.floating], targets: NDArray[np.floating]
-) -> RegressionScore:
-    """The figures of predictions (N, T).
+class TargetFigures(NamedTuple):
+    """How well one number is predicted: R^2, root mean square and mean absolute error."""
+
+    r2: float
+    rmse: float
+    mae: float
+
+
+def target_figures(
+    predicted: NDArray[np.floating], targets: NDArray[np.floating]
+) -> list[TargetFigures]:
+    """The figures of each column of predictions (N, T).
 
     A target that never changes has an R^2 of 1 where it is met and 0 where not, as in scikit-learn.
     """
     with np.errstate(all="ignore"):  # a diverged network is reported, not warned about
-        squares = np.square(predicted - targets, dtype=np.float64).mean(axis=0)
+        errors = np.subtract(predicted, targets, dtype=np.float64)
+        squares = np.square(errors).mean(axis=0)
         varies = np.ptp(targets, axis=0) > 0  # the variance of equal numbers may round to over 0
         variance = np.where(varies, targets.var(axis=0, dtype=np.float64), 1.0)
         r2 = np.where(varies, 1 - squares / variance, squares == 0)
-        rmse = np.sqrt(squares)
-    return RegressionScore(loss, float(r2.mean()), tuple(rmse.tolist()), len(targets))
+        columns = r2, np.sqrt(squares), np.abs(errors).mean(axis=0)
+    return [TargetFigures(*row) for row in np.transpose(columns).tolist()]
+
+
+def regression_score(
+    loss: float, predicted: NDArray[np.floating], targets: NDArray[np.floating]
+) -> RegressionScore:
+    """What predictions (N, T) are worth."""
+    rows = target_figures(predicted, targets)
+    r2 = float(np.mean([row.r2 for row in rows]))
+    return RegressionScore(loss, r2, tuple(row.rmse for row in rows), len(targets))
 
 
 class Tally:
