@@ -71,10 +71,10 @@ def decoded(uri: str) -> np.ndarray:
 
 
 def rendered(run: Path, data=None) -> str:
-    from fastnn.analysis.report import render
+    from fastnn.analysis.report import render_report
 
     opened = open_run(run, "cpu")
-    return render(opened, load_run_data(opened, data=data, or_validation=True))
+    return render_report(opened, load_run_data(opened, data=data, or_validation=True))
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def browser():
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, Path]:
     """A report of pictures and one of numbers."""
-    from fastnn.analysis.report import render
+    from fastnn.analysis.report import render_report
 
     found = {}
     for name, data, settings in (
@@ -44,7 +44,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
         folder = tmp_path_factory.mktemp(name)
         opened = open_run(trained(data, folder, **settings), "cpu")
         found[name] = folder / "report.html"
-        found[name].write_text(render(opened, load_run_data(opened, data=data)))
+        found[name].write_text(render_report(opened, load_run_data(opened, data=data)))
     return found
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastnn.analysis.plots import column_norms as column_norms
     from fastnn.analysis.plots import curves as curves
     from fastnn.analysis.plots import predicted as predicted
+    from fastnn.analysis.report import render_report as render_report
     from fastnn.analysis.sheets import answers as answers
     from fastnn.analysis.sheets import as_images as as_images
     from fastnn.analysis.sheets import contact_sheet as contact_sheet
@@ -33,6 +34,7 @@ _HOMES = {
     "evaluation": ("Evaluation",),
     "opened": ("load_run_data", "open_run"),
     "plots": ("column_norms", "curves", "predicted"),
+    "report": ("render_report",),
     "sheets": ("answers", "as_images", "contact_sheet", "mistakes", "samples", "weights"),
     "style": ("rendered",),
 }

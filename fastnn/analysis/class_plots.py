@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.analysis.embedding import Embedding
+from fastnn.analysis.metrics import MANY
 from fastnn.analysis.palette import (
     BLUE,
     FAINT,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from fastnn.analysis.evaluation import Evaluation
 
 MOST_WRITTEN = 20  # classes up to which a confusion matrix has numbers in its cells
-MANY = 10  # examples from which a bin's accuracy says something
 
 Codes = NDArray[np.integer]
 

@@ -130,9 +130,22 @@ class Evaluation:
         wrong = np.flatnonzero(~self.right)
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")[:most]]
 
+    def worth_showing(self, row: int, most: int = 3) -> list[int]:
+        """The likeliest classes of an example; if the true one is not among them, it comes last."""
+        codes: list[int] = np.argsort(-self.probabilities[row], kind="stable")[:most].tolist()
+        true = int(self.codes[row])
+        return codes if true in codes else [*codes[:-1], true]
+
     def of_class(self, code: int, *, right: bool, most: int) -> NDArray[np.intp]:
         """The first rows of a class that were answered right, or wrong."""
         return np.flatnonzero((self.codes == code) & (self.right == right))[:most]
+
+
+def sure_text(probability: float) -> str:
+    """0.912 as "91.2 %"; no certainty that is not there, so neither 100 % nor 0 %."""
+    if probability >= 0.9995:
+        return ">99.9 %"
+    return "<0.1 %" if probability < 0.0005 else f"{100 * probability:.1f} %"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ Floats = NDArray[np.floating]
 Codes = NDArray[np.integer]
 
 BINS = 15
+MANY = 10  # examples from which a bin's accuracy says something
 _HOTTEST = 100.0  # temperatures are sought between 1 / 100 and 100
 
 

@@ -8,11 +8,12 @@ or (N, H, W, 3), uint8; what makes them of a data set's rows is `as_images`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn.analysis.evaluation import Evaluation, sure_text
 from fastnn.analysis.palette import DIVERGING, FAINT, GREY, GRID, INK, RIGHT, WRONG
 from fastnn.analysis.style import (
     BODY,
@@ -25,10 +26,8 @@ from fastnn.analysis.style import (
     one_line,
     width_of,
 )
+from fastnn.data.examples import picture_shape
 from fastnn.errors import ConfigError
-
-if TYPE_CHECKING:
-    from fastnn.analysis.evaluation import Evaluation
 
 MOST_CLASSES = 60  # of more classes, the first get a row: a sheet has an end
 
@@ -52,13 +51,6 @@ def as_images(inputs: NDArray[Any], shape: tuple[int, ...]) -> Images:
             "shape (height, width) or (height, width, 3)"
         )
     return inputs.reshape(-1, *picture)
-
-
-def picture_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """(H, W) or (H, W, 3) where examples of this shape can be drawn as images; else None."""
-    if len(shape) == 3 and shape[2] == 1:
-        shape = shape[:2]
-    return shape if len(shape) == 2 or (len(shape) == 3 and shape[2] == 3) else None
 
 
 def samples(evaluation: Evaluation, images: Images, *, count: int = 20, note: str = "") -> Any:
@@ -259,26 +251,16 @@ def _bars(
 ) -> None:
     """Name, probability and a bar of each class worth showing for this example."""
     p, true = evaluation.probabilities[row], int(evaluation.codes[row])
-    likeliest = np.argsort(-p, kind="stable")[:3].tolist()
-    if true not in likeliest:
-        likeliest[-1] = true
-    for code in likeliest:
+    for code in evaluation.worth_showing(row):
         said, is_true = code == evaluation.predicted[row], code == true
         sign, colour = _SIGNS[is_true] if said or is_true else ("", GREY)
         name = f"{sign} {evaluation.class_names[code]}".lstrip()
         ink, weight = (INK, "bold") if sign else (FAINT, "normal")
         sheet.text(x, y, name, room=width - 0.65, color=ink, weight=weight)
-        sheet.text(x + width, y, _percent(float(p[code])), ha="right", color=FAINT)
+        sheet.text(x + width, y, sure_text(float(p[code])), ha="right", color=FAINT)
         sheet.bar(x, y + 0.165, width, 0.07, GRID)
         sheet.bar(x, y + 0.165, width * float(p[code]), 0.07, colour)
         y += 0.31
-
-
-def _percent(share: float) -> str:
-    """No certainty that is not there: neither 100 % nor 0 %."""
-    if share >= 0.9995:
-        return ">99.9 %"
-    return "<0.1 %" if share < 0.0005 else f"{100 * share:.1f} %"
 
 
 def _aspect(images: NDArray[Any]) -> float:

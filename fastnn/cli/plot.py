@@ -169,9 +169,9 @@ def _opened(run: Path, asked: Asked) -> OpenedRun:
 
 def _opened_with_data(run: Path, asked: Asked) -> tuple[Any, RunData, str]:
     """The predictor, its data, and the note that names both."""
-    opened, data = open_with_data(run, **asked.test)
+    opened, data = open_with_data(run, **asked.test, or_validation=True)
     _check_kind(opened.predictor, asked.what)
-    part = "test part" if data.test_part == "test" else data.test_part
+    part = f"{data.test_part} part" if data.test_part in ("test", "validation") else data.test_part
     note = f"{data.name}, {part}, {len(data.test.labels):,} examples · {opened.name}"
     return opened.predictor, data, note
 
@@ -198,12 +198,13 @@ def _curves(run: Path, asked: Asked) -> Any:
 
 def _weights(run: Path, asked: Asked) -> Any:
     from fastnn.analysis import plots, sheets
+    from fastnn.data.examples import picture_shape
 
     opened = _opened(run, asked)
     model, schema = opened.predictor.model, opened.predictor.schema
     first = model.backend.to_host(model.params["layers.0.weight"])
     note = f"{Path(opened.config.dataset).name} · {opened.name}"
-    picture = sheets.picture_shape(schema.shape)
+    picture = picture_shape(schema.shape)
     if picture is None:
         header = schema.columns[schema.label_columns :]
         names = header or tuple(f"column {column}" for column in range(schema.width))

@@ -195,7 +195,7 @@ def _read_pictures(
     files = picture_files(paths)
     inputs = read_pictures(files, schema, invert=invert)
     if not invert and opened.config.dataset in _BRIGHT_ON_BLACK:
-        bright = int(have_bright_borders(inputs, schema.shape).sum())
+        bright = int(have_bright_borders(inputs, schema.picture or ()).sum())
         if bright:
             output.note(
                 f"note: {bright} of {len(files)} pictures have a bright background, but networks "
@@ -308,7 +308,7 @@ def _draw(
         print_guesses(
             console,
             files[index] if files else f"row {index}",
-            inputs[index].reshape(schema.shape) if schema.pictured else None,
+            inputs[index].reshape(schema.picture) if schema.picture else None,
             [(classifier.class_names[code], s) for code, s in zip(codes, shares, strict=True)],
             f"unsure: below {least:g}" if shares[0] < least else "",
         )

@@ -55,7 +55,7 @@ def write_report(
     quiet: bool = False,
 ) -> Path:
     """The report's path, once it is written there."""
-    from fastnn.analysis.report import render, require_packages
+    from fastnn.analysis.report import render_report, require_packages
     from fastnn.training.checkpoint import write_atomically
 
     require_packages()
@@ -64,7 +64,7 @@ def write_report(
         or_validation=True,
     )  # fmt: skip
     path = out or opened.file.parent / NAME
-    write_atomically(path, render(opened, data).encode())
+    write_atomically(path, render_report(opened, data).encode())
     return path
 
 

@@ -56,9 +56,9 @@ class Schema:
         return len(self.targets or self.class_names)
 
     @property
-    def pictured(self) -> bool:
-        """Whether an example can be looked at: (H, W) or (H, W, 3) bytes."""
-        return self.pixels and (len(self.shape) == 2 or self.shape[2:] == (3,))
+    def picture(self) -> tuple[int, ...] | None:
+        """(H, W) or (H, W, 3) where an example is a picture that can be looked at, else None."""
+        return picture_shape(self.shape) if self.pixels else None
 
     @property
     def label_columns(self) -> int:
@@ -157,6 +157,12 @@ class Dataset:
         """`count` rows of the training part and the rest: classes in proportion, or just drawn."""
         halves = random_split if self.targets else stratified_split
         return halves(self.train.labels, count, rng, what=what)
+
+
+def picture_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """(H, W) or (H, W, 3) where bytes of this shape are a picture in grey or colour, else None."""
+    plain = shape[:2] if shape[2:] == (1,) else shape
+    return plain if len(plain) == 2 or (len(plain) == 3 and plain[2] == 3) else None
 
 
 def random_split(

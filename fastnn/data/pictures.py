@@ -48,7 +48,7 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
 
 def require_pictures(schema: Schema) -> None:
     """ConfigError unless a network of this kind takes pictures and Pillow is there to read them."""
-    if not schema.pictured:
+    if schema.picture is None:
         kind = "bytes" if schema.pixels else "numbers"
         found = f"{schema.width} {kind}" if len(schema.shape) == 1 else f"{kind} {schema.shape}"
         raise ConfigError(
@@ -71,10 +71,11 @@ def read_pictures(paths: Sequence[Path], schema: Schema, *, invert: bool = False
     transparent becomes black, the background that networks of bright drawings learned: so it lies
     over white where it will be inverted.
     """
-    inputs = np.empty((len(paths), schema.width), np.uint8)
+    inputs, shape = np.empty((len(paths), schema.width), np.uint8), schema.picture
+    assert shape is not None, "`require_pictures` comes first"
     for row, path in zip(inputs, paths, strict=True):
         with opened(path) as file:
-            picture = _fitted(_decoded(file, path, over=255 if invert else 0), schema.shape)
+            picture = _fitted(_decoded(file, path, over=255 if invert else 0), shape)
         row[...] = (255 - picture if invert else picture).ravel()
     return inputs
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastnn.analysis.evaluation import sure_text
 from fastnn.analysis.opened import OpenedRun, RunData
 from fastnn.analysis.report.content import content
 from fastnn.analysis.report.thumbnails import require_pillow
@@ -32,7 +33,7 @@ def require_packages() -> None:
     require_pillow()
 
 
-def render(opened: OpenedRun, data: RunData) -> str:
+def render_report(opened: OpenedRun, data: RunData) -> str:
     """The report as HTML. The network runs once over the test and once over the validation part."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -41,7 +42,7 @@ def render(opened: OpenedRun, data: RunData) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.globals |= {"zip": zip}
-    environment.filters |= {"percent": _percent, "figure": _figure}
+    environment.filters |= {"percent": _percent, "figure": _figure, "sure": sure_text}
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     template = environment.get_template("report.html")

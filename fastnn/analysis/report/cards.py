@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.analysis.evaluation import Evaluation
@@ -42,19 +41,15 @@ class Cards:
         e, schema = self.evaluation, self.classifier.schema
         names, p = e.class_names, e.probabilities[row]
         true = int(e.codes[row])
-        shown = np.argsort(-p, kind="stable")[:3].tolist()
-        if true not in shown:
-            shown[-1] = true
         uri, values = "", []
-        if schema.pictured:
-            uri = picture_uri(self.inputs[row].reshape(schema.shape))
+        if schema.picture is not None:
+            uri = picture_uri(self.inputs[row].reshape(schema.picture))
         else:
             names_of = columns_of(self.classifier)[:VALUES]
             values = list(zip(names_of, self.inputs[row].tolist(), strict=False))
-        return Card(
-            int(row), names[true], names[int(e.predicted[row])], bool(e.right[row]),
-            [(names[code], float(p[code]), code == true) for code in shown], uri, values,
-        )  # fmt: skip
+        bars = [(names[code], float(p[code]), code == true) for code in e.worth_showing(row)]
+        said, right = names[int(e.predicted[row])], bool(e.right[row])
+        return Card(int(row), names[true], said, right, bars, uri, values)
 
 
 def columns_of(predictor: Classifier | Regressor) -> Sequence[str]:

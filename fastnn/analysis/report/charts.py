@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.analysis.metrics import Calibration
+from fastnn.analysis.metrics import MANY, Calibration
 
 Values = Sequence[float | None]
 
@@ -130,7 +130,7 @@ class ReliabilityChart:
 
 
 def reliability_chart(found: Calibration, after: Calibration | None) -> ReliabilityChart:
-    """The bins' accuracies as bars, their counts as bars below."""
+    """The bins' accuracies as bars, their counts as bars below; a curve for where many are."""
     frame, room = Frame(480, 440, 70, 16, 446, 318), 56
     bins = len(found.examples)
     wide, high = frame.right - frame.left, frame.bottom - frame.top
@@ -147,7 +147,7 @@ def reliability_chart(found: Calibration, after: Calibration | None) -> Reliabil
     ]  # fmt: skip
     marks: list[tuple[float, float] | None] = []
     if after is not None:
-        filled = after.examples > 0
+        filled = after.examples >= MANY
         marks = [
             (_rounded(frame.left + sure * wide), _rounded(frame.bottom - right * high))
             for sure, right in zip(

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fastnn import __version__
 from fastnn.analysis import palette
-from fastnn.analysis.evaluation import Evaluation
-from fastnn.analysis.metrics import macro, most_confused
+from fastnn.analysis.evaluation import Evaluation, NumbersEvaluation
+from fastnn.analysis.metrics import macro
 from fastnn.analysis.opened import OpenedRun, RunData
 from fastnn.analysis.report.cards import Cards, columns_of
 from fastnn.analysis.report.charts import (
@@ -46,8 +46,8 @@ def content(opened: OpenedRun, data: RunData) -> dict[str, Any]:
         "version": __version__,
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "data": data,
-        "kind": "images" if schema.pictured else "examples",
-        "pictures": schema.pictured,
+        "kind": "images" if schema.picture else "examples",
+        "pictures": schema.picture is not None,
         "history": history,
         "curves_of": _curves(opened, history),
         "valid_losses": any(report.valid_loss is not None for report in history),
@@ -91,7 +91,7 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
         ),
         "train_accuracy": train_accuracy,
         "macro": macro(evaluation.per_class),
-        "confused": most_confused(evaluation.confusion, PAIRS),
+        "confused": evaluation.most_confused(PAIRS),
         "cells": len(codes) <= CELLS,
         "rates": _rates(evaluation.confusion),
         "temperature": temperature,
@@ -115,18 +115,16 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
 
 
 def _about_numbers(opened: OpenedRun, regressor: Regressor, data: RunData) -> dict[str, Any]:
-    score = regressor.evaluate(data.test)
-    true = regressor.checked(data.test).labels
-    predicted = regressor.predict(data.test.inputs).reshape(true.shape)
-    names = regressor.target_names
+    found = NumbersEvaluation.of(regressor, data.test)
+    true, predicted = found.targets, found.predicted
+    names = found.names
     shown = generator(0, Stream.SAMPLE).permutation(len(true))[:SCATTERED]
     surprise = np.abs((predicted - true) / np.maximum(true.std(axis=0), 1e-12)).max(axis=1)
     return {
         "classifies": False,
-        "score": score,
-        "targets": names,
-        "findings": regression_findings(score, names, opened.history()),
-        "mean_errors": np.abs(predicted - true).mean(axis=0).tolist(),
+        "numbers": found,
+        "targets": list(zip(names, found.per_target, strict=True)),
+        "findings": regression_findings(found, opened.history()),
         "agreements": [
             agreement_chart(name, true[shown, n], predicted[shown, n])
             for n, name in enumerate(names)
@@ -177,11 +175,12 @@ def _first_layer(opened: OpenedRun) -> dict[str, Any]:
     predictor = opened.predictor
     schema, model = predictor.schema, predictor.model
     weights = model.backend.to_host(model.params["layers.0.weight"])  # (I, O)
-    if schema.pictured:
+    if schema.picture is not None:
         order = np.argsort(-np.linalg.norm(weights, axis=0), kind="stable")[:UNITS]
         most = float(np.quantile(np.abs(weights[:, order]), 0.995))
         units = [
-            (int(unit), weights_uri(weights[:, unit].reshape(schema.shape), most)) for unit in order
+            (unit, weights_uri(weights[:, unit].reshape(schema.picture), most))
+            for unit in order.tolist()
         ]
         return {"units": units, "columns": [], "count": weights.shape[1], "most": most}
     norms = np.linalg.norm(weights, axis=1)

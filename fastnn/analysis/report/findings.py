@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastnn.analysis.evaluation import Evaluation
-from fastnn.analysis.metrics import most_confused
+from fastnn.analysis.evaluation import Evaluation, NumbersEvaluation
 from fastnn.training.callbacks import EpochReport
-from fastnn.training.scoring import RegressionScore
 
 _CLEAR_GAP = 0.03  # of accuracy between what was learned and the test part
 _CLEAR_ECE = 0.02
@@ -31,15 +29,13 @@ def findings(
     ]
 
 
-def regression_findings(
-    score: RegressionScore, targets: Sequence[str], history: Sequence[EpochReport] = ()
-) -> list[str]:
+def regression_findings(found: NumbersEvaluation, history: Sequence[EpochReport] = ()) -> list[str]:
     """How much of the targets is explained, and when training was at its best."""
     errors = ", ".join(
-        f"{name} {error:.4g}" for name, error in zip(targets, score.rmse, strict=True)
+        f"{name} {row.rmse:.4g}" for name, row in zip(found.names, found.per_target, strict=True)
     )
     return [
-        f"It explains {100 * score.r2:.1f} % of the variance of what it predicts (R²; 0 % is what "
+        f"It explains {100 * found.r2:.1f} % of the variance of what it predicts (R²; 0 % is what "
         "the mean of the test part would).",
         f"Its typical error, the root mean square, is {errors}.",
         *of_epochs(history),
@@ -74,7 +70,7 @@ def _of_classes(evaluation: Evaluation) -> list[str]:
             f"It knows {names[best]} best (F1 {100 * f1[best]:.1f} %) and {names[worst]} least "
             f"({100 * f1[worst]:.1f} %)."
         )
-    for pair in most_confused(evaluation.confusion, 1):
+    for pair in evaluation.most_confused(1):
         said.append(
             f"Most often it takes {names[pair.true]} for {names[pair.taken_for]}: "
             f"{pair.examples:,} of {evaluation.per_class[pair.true].support:,} times."

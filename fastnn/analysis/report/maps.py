@@ -69,8 +69,8 @@ def embeddings(opened: OpenedRun, evaluation: Evaluation, inputs: NDArray[Any]) 
     """A sample of the test examples by PCA, and by UMAP or t-SNE where these are installed."""
     predictor, room = opened.predictor, POINTS
     schema = predictor.schema
-    if schema.pictured:
-        room = min(room, sheet_room(schema.shape))
+    if schema.picture is not None:
+        room = min(room, sheet_room(schema.picture))
     rows = np.sort(generator(0, Stream.SAMPLE).permutation(evaluation.count)[:room])
     features = predictor.hidden(inputs[rows])
     codes = evaluation.codes[rows]
@@ -88,7 +88,7 @@ def embeddings(opened: OpenedRun, evaluation: Evaluation, inputs: NDArray[Any]) 
                 codes.tolist(), evaluation.predicted[rows].tolist(), rows.tolist(), strict=True
             )
         ],
-        sheet(inputs[rows].reshape(-1, *schema.shape)) if schema.pictured else None,
+        sheet(inputs[rows].reshape(-1, *schema.picture)) if schema.picture else None,
         f"the last hidden layer, {features.shape[1]} values" if hidden else "the scaled inputs",
     )
 
