@@ -11,7 +11,19 @@ from typing import Annotated
 import typer
 
 from fastnn import __version__
-from fastnn.cli import bench, data, doctor, evaluate, info, lr_find, output, predict, train, tune
+from fastnn.cli import (
+    bench,
+    data,
+    doctor,
+    evaluate,
+    info,
+    lr_find,
+    output,
+    predict,
+    runs,
+    train,
+    tune,
+)
 from fastnn.cli.options import Sectioned
 
 app = typer.Typer(
@@ -30,6 +42,7 @@ app.command("lr-find", cls=Sectioned)(lr_find.lr_find)
 app.command("tune", cls=Sectioned)(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.command("bench")(bench.bench)
 app.command("info")(info.info)
