@@ -49,6 +49,7 @@ def print_table(runs: Sequence[Run], title: str) -> None:
     ]
     shown = list(range(len(columns)))
     if console.is_terminal:
+        widths[0] = max(_SHORTEST, *map(cell_len, cells[0]))  # a long title takes no column's room
         shown, widths = _fitted(columns, widths, console.width)
     colour = console.color_system is not None and not console.no_color
     print(_line([_cut(columns[n].title, widths[n]) for n in shown], shown, columns, widths))
