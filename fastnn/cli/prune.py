@@ -31,7 +31,9 @@ def prune(
     ] = None,
     older_than: Annotated[
         str | None,
-        typer.Option("--older-than", metavar="TIME", help="began before so long: 30d, 2w, 12h"),
+        typer.Option(
+            "--older-than", metavar="TIME", help="began longer ago than this: 30d, 2w, 12h"
+        ),
     ] = None,
     broken: Annotated[bool, typer.Option("--broken", help="files are damaged or missing")] = False,
     unfinished: Annotated[
@@ -110,7 +112,7 @@ def _tell(run: Run, size: int, reason: str, yes: bool, as_json: bool) -> None:
     elif reason:
         output.note(printable(f"{run.name} stays: {reason}"))
     else:
-        print(printable(f"{bytes_text(size):>10}  {run.state:8}  {validation(run):>7}  {run.name}"))
+        print(printable(f"{bytes_text(size):>11}  {run.state:8}  {validation(run):>7}  {run.name}"))
 
 
 def _conclude(count: int, freed: int, yes: bool) -> None:
