@@ -177,6 +177,7 @@ def test_who_wants_to_train_waits_for_one_who_only_looks(run, monkeypatch):
         ({"config.json": "[1]"}, "broken", "config.json cannot be read"),
         ({"result.json": "{"}, "broken", "result.json cannot be read"),
         ({"result.json": '{"epochs": 3}'}, "broken", "result.json is incomplete"),
+        ({"result.json": '{"epochs": 3, "train_loss": 1}'}, "broken", "result.json is incomplete"),
         ({"last.safetensors": ""}, "broken", "last.safetensors is empty"),
         ({"last.safetensors": None}, "finished", ""),
         ({"last.safetensors": None, "result.json": None}, "broken", "last.safetensors is missing"),
@@ -197,6 +198,13 @@ def test_what_is_wrong_with_a_run_is_said(run, damage, state, reason):
     assert found.state == state
     assert reason in found.problem
     assert bool(reason) == bool(found.problem)
+
+
+def test_a_figure_of_a_wrong_kind_is_left_out(run):
+    rewrite(run / "result.json", test_accuracy=[0.5], test_loss="low", valid_accuracy=True)
+    figures = read_run(run).figures
+    assert figures.keys().isdisjoint({"test_accuracy", "test_loss", "valid_accuracy"})
+    assert "train_accuracy" in figures
 
 
 def test_a_setting_of_a_wrong_kind_is_quoted_and_replaced(run):
@@ -264,7 +272,7 @@ def damage(draw, whole: bytes) -> bytes:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data(), st.sampled_from(JSON_FILES))
 def test_no_damage_of_the_small_files_raises(trained, tmp_path, data, name):

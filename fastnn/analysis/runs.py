@@ -28,7 +28,7 @@ FIGURES = (
     *(f"{part}_{figure}" for part in PARTS for figure in ("loss", "accuracy", "r2", "rmse")),
     "seconds", "epochs_done",
 )  # fmt: skip
-_MARKS = {"dataset": str, "hidden": list, "epochs": int}  # by these a config.json is ours
+_MARKS = {"dataset", "hidden", "epochs"}  # by these a config.json is ours
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Run:
             known = {"seconds": seconds, "epochs_done": len(self.history)}
             if best is not None:
                 known |= {"valid_loss": best.valid_loss, "valid_accuracy": best.valid_accuracy}
-        return {key: value for key, value in known.items() if _is_figure(value)}
+        return {key: value for key, value in known.items() if _is_figure(key, value)}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def read_run(path: Path, name: str | None = None) -> Run | None:
     if _size(path / CONFIG) is None:
         return None
     config = read_facts(path / CONFIG)
-    if config and not config.keys() >= _MARKS.keys():
+    if config and not config.keys() >= _MARKS:
         return None  # many programs call their settings config.json
     settings = {key: value for key, value in config.items() if _fits_setting(key, value)}
     result = read_facts(path / RESULT)
@@ -231,33 +231,32 @@ def _problem(
 
 
 def _is_result(result: Mapping[str, Any]) -> bool:
-    return type(result.get("epochs")) is int and _is_figure(result.get("train_loss"))
+    needed = (result.get("train_loss"), result.get("seconds"))
+    return type(result.get("epochs")) is int and all(map(_is_number, needed))
 
 
-def _is_figure(value: object) -> bool:
-    """A number, or several."""
-    if isinstance(value, list):
-        return bool(value) and not any(isinstance(one, list) for one in value) and all(
-            map(_is_figure, value)
-        )  # fmt: skip
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_figure(name: str, value: object) -> bool:
+    """A number; errors of numbers that are predicted are several."""
+    if name.endswith("_rmse") and isinstance(value, list):
+        return bool(value) and all(map(_is_number, value))
+    return _is_number(value)
+
+
 def _fits_setting(key: str, value: object) -> bool:
-    """Whether this can be the setting of that name; not whether it is within its range."""
+    """Whether this is of the kind of that setting's default; not whether it is within its range."""
     if key not in USUAL:
         return False
-    if key in _MARKS:
-        if type(value) is not _MARKS[key]:
-            return False
-    elif value is None or isinstance(value, str | int | float):
-        return True
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        kind = int if key == "hidden" else str | int | float
-        return all(isinstance(one, kind) for one in value)
-    return key in _MARKS
+    usual = USUAL[key]
+    if isinstance(usual, list):
+        return isinstance(value, list) and all(type(one) is type(usual[0]) for one in value)
+    if usual is None:
+        many = value.values() if isinstance(value, dict) else [value]
+        return all(one is None or isinstance(one, str | int | float) for one in many)
+    return type(value) is type(usual) or (type(usual) is float and type(value) is int)
 
 
 def _size(path: Path) -> int | None:
