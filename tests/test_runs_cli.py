@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from fastnn.cli.app import app
@@ -86,7 +87,9 @@ def test_long_and_strange_names_are_cut_and_escaped(runs):
     paths, out = runs
     paths["first"].rename(out / ("長い名前" * 20 + "\n\x1b[31m"))
     text = printed("list", out, COLUMNS="60", FORCE_COLOR="1", NO_COLOR="1").stdout
-    assert len(text.splitlines()) == 3
+    _, *lines = text.splitlines()
+    assert len(lines) == 2
+    assert all(cell_len(line) <= 60 and line.endswith("finished") for line in lines)
     assert "\x1b" not in text
     assert r"\n\x1b[31m" in text
 
