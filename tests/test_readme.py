@@ -47,6 +47,8 @@ def test_flags_in_the_readme_exist():
     known = ""
     for verb in ("train", "tune", "evaluate", "predict", "plot", "bench", "info", "doctor"):
         known += CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).stdout
+    for verb in ("list", "prune"):
+        known += CliRunner().invoke(app, ["runs", verb, "--help"], env={"COLUMNS": "200"}).stdout
     for flag in set(re.findall(r"fastnn [a-z]+ .*?(--[a-z-]+)", README)):
         assert flag in known, flag
 

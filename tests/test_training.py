@@ -26,7 +26,7 @@ from fastnn.training.build import build
 from fastnn.training.callbacks import Callback
 from fastnn.training.classifier import Classifier
 from fastnn.training.config import TrainConfig
-from fastnn.training.predictor import BEST, LAST
+from fastnn.training.layout import BEST, LAST
 from fastnn.training.run import resume, train
 from fastnn.training.scoring import Score
 from tests.conftest import blobs

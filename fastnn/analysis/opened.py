@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fastnn.analysis.history import read_facts, read_history
 from fastnn.backend import get_backend
 from fastnn.data.download import Progress
 from fastnn.data.examples import Dataset, Examples
@@ -23,8 +23,6 @@ from fastnn.training.predictor import weights_file
 from fastnn.training.regressor import Regressor
 from fastnn.training.run import in_memory, limited, load_data
 from fastnn.training.saved import predictor_from
-
-_NUMBERS = {item.name for item in fields(EpochReport)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,34 +133,3 @@ def _held_out(data: Dataset, opened: OpenedRun) -> tuple[Examples | None, int | 
     learn, valid = hold_out(data, opened.config)
     why = "" if valid is not None else "the run held nothing out for validation (val 0)"
     return valid, len(learn.labels), why
-
-
-def read_history(path: Path) -> list[EpochReport]:
-    """The lines of a `metrics.jsonl` that can be read."""
-    reports = []
-    for line in _text(path).splitlines():
-        values = _parsed(line)
-        figures = {name: values.get(name, "missing") for name in _NUMBERS}
-        if all(isinstance(figure, int | float | None) for figure in figures.values()):
-            reports.append(EpochReport(**figures))
-    return reports
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; an empty one where there is none or it is damaged."""
-    return _parsed(_text(path))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}

@@ -22,6 +22,7 @@ from fastnn.cli import (
     plot,
     predict,
     report,
+    runs,
     train,
     tune,
 )
@@ -45,6 +46,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("plot")(plot.plot)
 app.command("report")(report.report)
+app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.command("bench")(bench.bench)
 app.command("info")(info.info)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,8 @@ from fastnn.errors import OutputError
 from fastnn.training import checkpoint
 from fastnn.training.callbacks import Callback, EpochReport
 from fastnn.training.config import TrainConfig
-from fastnn.training.predictor import BEST, LAST, Predictor
+from fastnn.training.layout import BEST, LAST, held
+from fastnn.training.predictor import Predictor
 from fastnn.training.trainer import Trainer
 
 _COLUMNS = tuple(item.name for item in fields(EpochReport))
@@ -85,25 +85,11 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training in this folder; tidies what a killed one left."""
-        try:
-            import fcntl
-        except ImportError:  # only Unix has it: elsewhere nobody is kept out
+        with held(self.path) as alone:
+            if alone:
+                for abandoned in self.path.glob(".*.tmp"):
+                    abandoned.unlink(missing_ok=True)
             yield
-            return
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OutputError(
-                    f"{self.path}: another process is training in this folder; wait for it, or "
-                    "start a run of its own"
-                ) from None
-            for abandoned in self.path.glob(".*.tmp"):
-                abandoned.unlink(missing_ok=True)
-            yield
-        finally:
-            os.close(descriptor)  # also gives the lock back
 
 
 class Recorder(Callback):

@@ -22,13 +22,12 @@ from fastnn.nn.model import MLP, Workspace
 from fastnn.nn.objective import Objective
 from fastnn.rng import Stream, generator
 from fastnn.training import checkpoint
+from fastnn.training.layout import BEST, LAST
 from fastnn.training.scoring import Mirror, outputs
 
 # Rows worked at a time: on a CPU the default network's activations stay in the last-level cache, a
 # GPU wants enough rows to fill it.
 CHUNK = {"cpu": 1024, "cuda": 8192}
-
-BEST, LAST = "best.safetensors", "last.safetensors"
 
 
 @dataclass(frozen=True, slots=True)

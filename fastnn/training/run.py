@@ -28,7 +28,8 @@ from fastnn.training.callbacks import Callback, EpochReport
 from fastnn.training.classifier import Classifier
 from fastnn.training.config import TrainConfig
 from fastnn.training.folder import Recorder, RunFolder
-from fastnn.training.predictor import LAST, load_params
+from fastnn.training.layout import LAST
+from fastnn.training.predictor import load_params
 from fastnn.training.regressor import Regressor
 from fastnn.training.scoring import RegressionScore, Score
 from fastnn.training.signals import signals_interrupt

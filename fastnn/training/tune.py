@@ -43,7 +43,7 @@ from fastnn.training.callbacks import Callback, EpochReport
 from fastnn.training.config import TrainConfig
 from fastnn.training.folder import RunFolder
 from fastnn.training.halving import Halving
-from fastnn.training.predictor import LAST
+from fastnn.training.layout import LAST
 from fastnn.training.run import Result, limited, load_data, load_run, resume, self_contained, train
 from fastnn.training.signals import signals_interrupt
 from fastnn.training.space import Space

@@ -1,0 +1,179 @@
+"""One run in full, and several side by side: what `fastnn runs show` and `compare` print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastnn.cli import output
+from fastnn.cli.run_table import curve, epochs, printable, started
+
+if TYPE_CHECKING:
+    from fastnn.analysis.comparison import Comparison
+    from fastnn.analysis.runs import Run
+
+_KEY = 18  # columns of what stands at the left
+
+
+def print_run(run: Run, fingerprint: str | None, sizes: Mapping[str, int]) -> None:
+    """Everything known about a run, on stdout."""
+    from fastnn.analysis.runs import PARTS, USUAL
+    from fastnn.analysis.selection import plain_text
+
+    print(printable(f"{run.name}: {run.state}" + (f" ({run.problem})" if run.problem else "")))
+    seconds = run.figures["seconds"]
+    print(f"began {started(run)}, {epochs(run)} epochs in {seconds:.1f} s")
+    rows = {part: part_figures(run, part) for part in PARTS}
+    titles = {title for row in rows.values() for title in row}
+    if titles:
+        order = [title for title in ("loss", "accuracy", "R2", "RMSE") if title in titles]
+        print(f"\n{'':{_KEY}}" + "".join(f"{title:>11}" for title in order))
+        for part, row in rows.items():
+            if row:
+                cells = "".join(f"{row.get(title, '-'):>11}" for title in order)
+                print(f"{part:{_KEY}}{cells}")
+    _print_curves(run)
+    print("\nsettings that are not the defaults")
+    changed = {key: value for key, value in run.settings.items() if value != USUAL.get(key)}
+    _print_pairs({key: plain_text(value) for key, value in changed.items()})
+    print("\nenvironment")
+    _print_pairs(run.environment)
+    print(f"\n{'fingerprint':{_KEY}}{printable(fingerprint or '-')}\n")
+    for name, size in sizes.items():
+        print(f"{printable(name):{_KEY}}{bytes_text(size):>11}")
+
+
+def part_figures(run: Run, part: str) -> dict[str, str]:
+    """A part's figures in words."""
+    found = {name: run.figures.get(f"{part}_{name}") for name in ("loss", "accuracy", "r2", "rmse")}
+    words = {}
+    if found["loss"] is not None:
+        words["loss"] = output.loss_text(found["loss"])
+    if found["accuracy"] is not None:
+        words["accuracy"] = output.percent(found["accuracy"])
+    if found["r2"] is not None:
+        words["R2"] = f"{found['r2']:.4f}"
+    if found["rmse"] is not None:
+        words["RMSE"] = _numbers(found["rmse"])
+    return words
+
+
+def bytes_text(size: int) -> str:
+    """1,536 as "1.5 KiB"."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= scale:
+            return f"{size / scale:,.1f} {unit}"
+    return f"{size} B"
+
+
+def print_comparison(runs: Sequence[Run], found: Comparison, width: int) -> None:
+    """What differs, a column a run; as many runs beside each other as fit."""
+    from fastnn.analysis.selection import plain_text
+
+    names = [_letters(n) for n in range(len(runs))]
+    for name, run in zip(names, runs, strict=True):
+        print(printable(f"{name:3}{run.name}: {run.state}, {epochs(run)} epochs"))
+    sections: list[tuple[str, dict[str, list[str]]]] = [
+        ("settings", {key: [*map(plain_text, row)] for key, row in found.settings.items()}),
+        ("environment", {key: [*map(plain_text, row)] for key, row in found.environment.items()}),
+        (
+            "figures (* best)" if found.best else "figures",
+            {
+                key: [
+                    _figure(key, value) + (" *" if n in found.best.get(key, ()) else "  ")
+                    for n, value in enumerate(row)
+                ]
+                for key, row in found.figures.items()
+            },
+        ),
+        (
+            "validation loss, each on a scale of its own",
+            {"": [curve([report.valid_loss for report in run.history]) for run in runs]},
+        ),
+    ]
+    for title, rows in sections:
+        print(f"\n{title}")
+        if not rows:
+            print("  no difference")
+            continue
+        cells = [[printable(text) for text in row] for row in rows.values()]
+        widths = [max(len(texts[n]) for texts in [names, *cells]) for n in range(len(runs))]
+        for first, last in _blocks(widths, width - _KEY):
+            columns = range(first, last)
+            print(_row("", names, columns, widths))
+            for key, row in zip(rows, cells, strict=True):
+                print(_row(printable(key), row, columns, widths))
+
+
+def _print_curves(run: Run) -> None:
+    """Sparklines with their first, best and last values."""
+    if not run.history:
+        return
+    print(f"\n{'':{_KEY}}{'':20}  {'first':>9}  {'best':>9}  {'last':>9}")
+    for title, name, best in (
+        ("train loss", "train_loss", min),
+        ("valid loss", "valid_loss", min),
+        ("valid accuracy", "valid_accuracy", max),
+        ("learning rate", "learning_rate", None),
+    ):
+        values = [getattr(report, name) for report in run.history]
+        known = [value for value in values if value is not None]
+        if known:
+            ends = known[0], None if best is None else best(known), known[-1]
+            texts = "".join(f"  {_figure(name, value):>9}" for value in ends)
+            print(f"{title:{_KEY}}{curve(values, 20):20}{texts}")
+
+
+def _print_pairs(pairs: Mapping[str, Any]) -> None:
+    for key, value in pairs.items():
+        print(printable(f"{key:{_KEY - 1}} {value}"))
+    if not pairs:
+        print("none")
+
+
+def _figure(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name.endswith("accuracy"):
+        return output.percent(value)
+    if name.endswith("loss") or name.endswith("r2"):
+        return output.loss_text(value)
+    if name == "learning_rate":
+        return f"{value:.2g}"
+    return _numbers(value)
+
+
+def _numbers(value: Any) -> str:
+    return ",".join(f"{one:.4g}" for one in (value if isinstance(value, list) else [value]))
+
+
+def _letters(number: int) -> str:
+    """A, B, ... Z, AA, AB, ..."""
+    return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("A") + number % 26)
+
+
+def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
+    """Spans of columns that fit beside each other, one column at least."""
+    spans, first, used = [], 0, 0
+    for n, width in enumerate(widths):
+        if n > first and used + width + 2 > room:
+            spans.append((first, n))
+            first, used = n, 0
+        used += width + 2
+    return [*spans, (first, len(widths))]
+
+
+def _row(key: str, texts: Sequence[str], columns: range, widths: Sequence[int]) -> str:
+    cells = "".join(f"  {texts[n]:<{widths[n]}}" for n in columns)
+    return f"{key:{_KEY - 2}}{cells}".rstrip()
+
+
+def folder_sizes(path: Path) -> dict[str, int]:
+    """The files of a folder and their bytes, by name."""
+    sizes = {}
+    for file in sorted(path.iterdir()):
+        with suppress(OSError):  # a temporary file that has just got its name
+            sizes[file.name] = file.lstat().st_size
+    return sizes
