@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fastnn.cli.plot import KINDS
+from fastnn.training.layout import PLOTS
 from tests.conftest import blobs
 from tests.test_cli import QUICK, events, invoke, plain
 from tests.test_regression_cli import LABELS, houses
@@ -83,6 +84,10 @@ def texts(paper):
 
 
 @needs_matplotlib
+def test_a_run_folder_knows_its_pictures_as_its_own():
+    assert set(PLOTS) == {f"{what}.png" for what in KINDS}
+
+
 @pytest.mark.parametrize("what", [name for name, kind in KINDS.items() if kind.classes])
 def test_each_picture_of_classes_is_one_command_away(pictures, tmp_path, what, drawn):
     out = tmp_path / f"{what}.png"

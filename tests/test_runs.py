@@ -24,7 +24,7 @@ from fastnn.data.assembly import dataset_from_arrays
 from fastnn.errors import CheckpointError, ConfigError, DataError, OutputError
 from fastnn.training.config import TrainConfig
 from fastnn.training.folder import RunFolder
-from fastnn.training.layout import FILES, is_held
+from fastnn.training.layout import FILES, PLOTS, REPORT, is_held
 from fastnn.training.run import resume, train
 from tests.conftest import blobs
 
@@ -73,7 +73,7 @@ def test_a_finished_run_has_the_figures_that_training_returned(tmp_path):
 
 def test_only_files_that_are_known_lie_in_a_run_folder(trained):
     """What training writes is what pruning may delete."""
-    assert {file.name for file in trained.iterdir()} == set(FILES) - {"report.html"}
+    assert {file.name for file in trained.iterdir()} == set(FILES) - {REPORT, *PLOTS}
 
 
 def test_before_a_run_has_ended_its_figures_are_those_of_its_best_epoch(run):
@@ -445,7 +445,7 @@ def test_a_run_is_deleted_with_what_a_killed_process_left(run):
     assert list(run.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "curves.png", "config.json.bak", ".x.1.tmp"])
+@pytest.mark.parametrize("name", ["predictions.csv", "other.png", "config.json.bak", ".x.1.tmp"])
 def test_a_folder_with_anything_else_is_left_alone(run, name):
     (run / name).write_text("mine")
     before = sorted(run.rglob("*"))

@@ -83,7 +83,7 @@ def test_lines_fit_the_terminal(runs, width):
     assert re.search(r"[\d.]+ % +[\d.]+ %", lines[1])  # validation and test stay to the last
 
 
-def test_long_and_strange_names_are_cut_and_escaped(runs):
+def test_long_and_strange_names_are_cut_and_cleaned(runs):
     paths, out = runs
     paths["first"].rename(out / ("長い名前" * 20 + "\n\x1b[31m"))
     text = printed("list", out, COLUMNS="60", FORCE_COLOR="1", NO_COLOR="1").stdout
@@ -91,7 +91,7 @@ def test_long_and_strange_names_are_cut_and_escaped(runs):
     assert len(lines) == 2
     assert all(cell_len(line) <= 60 and line.endswith("finished") for line in lines)
     assert "\x1b" not in text
-    assert r"\n\x1b[31m" in text
+    assert "[31m" in text  # what is left of the escape sequence
 
 
 def test_colour_is_for_terminals_that_want_it(runs):
@@ -110,7 +110,7 @@ def test_an_encoding_without_bars_gets_other_signs(runs, encoding):
     )  # fmt: skip
     text = answer.stdout.decode("ascii")
     assert "\\u" not in text
-    assert re.search(r"#\S*_", text)
+    assert re.search(r"@\S*\.", text)
 
 
 def test_json_is_one_event_a_run_and_the_end(runs):

@@ -104,15 +104,16 @@ def _finish_others(folder: Path) -> int:
 def _tell(run: Run, size: int, reason: str, yes: bool, as_json: bool) -> None:
     """One line about a run: on stdout if it goes, on stderr if it stays."""
     from fastnn.cli.run_pages import bytes_text
-    from fastnn.cli.run_table import printable, validation
+    from fastnn.cli.run_table import validation
 
     if as_json:
         values = {"path": str(run.path), "state": run.state, "bytes": size, "stays": reason or None}
         output.emit("run", values | {"deleted": yes and not reason})
     elif reason:
-        output.note(printable(f"{run.name} stays: {reason}"))
+        output.note(output.one_line(f"{run.name} stays: {reason}"))
     else:
-        print(printable(f"{bytes_text(size):>11}  {run.state:8}  {validation(run):>7}  {run.name}"))
+        name = output.one_line(run.name)
+        print(f"{bytes_text(size):>11}  {run.state:8}  {validation(run):>7}  {name}")
 
 
 def _conclude(count: int, freed: int, yes: bool) -> None:

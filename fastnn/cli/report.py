@@ -10,15 +10,14 @@ import typer
 from fastnn.cli import output
 from fastnn.cli.options import Device, Json, Run, Threads
 from fastnn.cli.saved import DataDir, TestData, open_with_data
-
-NAME = "report.html"
+from fastnn.training.layout import REPORT
 
 
 def report(
     run: Run,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help=f"where to write it [default: RUN/{NAME}]"),
+        typer.Option("--out", metavar="FILE", help=f"where to write it [default: RUN/{REPORT}]"),
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="show it in a browser")] = False,
     data_dir: DataDir = None,
@@ -63,7 +62,7 @@ def write_report(
         run, device=device, threads=threads, data_dir=data_dir, test_data=test_data, quiet=quiet,
         or_validation=True,
     )  # fmt: skip
-    path = out or opened.file.parent / NAME
+    path = out or opened.file.parent / REPORT
     write_atomically(path, render_report(opened, data).encode())
     return path
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastnn.cli import output
-from fastnn.cli.run_table import curve, epochs, printable, started
+from fastnn.cli.output import one_line
+from fastnn.cli.run_table import curve, epochs, started
 
 if TYPE_CHECKING:
     from fastnn.analysis.comparison import Comparison
@@ -22,7 +23,7 @@ def print_run(run: Run, fingerprint: str | None, sizes: Mapping[str, int]) -> No
     from fastnn.analysis.runs import PARTS, USUAL
     from fastnn.analysis.selection import plain_text
 
-    print(printable(f"{run.name}: {run.state}" + (f" ({run.problem})" if run.problem else "")))
+    print(one_line(f"{run.name}: {run.state}" + (f" ({run.problem})" if run.problem else "")))
     seconds = run.figures["seconds"]
     print(f"began {started(run)}, {epochs(run)} epochs in {seconds:.1f} s")
     rows = {part: part_figures(run, part) for part in PARTS}
@@ -40,9 +41,9 @@ def print_run(run: Run, fingerprint: str | None, sizes: Mapping[str, int]) -> No
     _print_pairs({key: plain_text(value) for key, value in changed.items()})
     print("\nenvironment")
     _print_pairs(run.environment)
-    print(f"\n{'fingerprint':{_KEY}}{printable(fingerprint or '-')}\n")
+    print(f"\n{'fingerprint':{_KEY}}{one_line(fingerprint or '-')}\n")
     for name, size in sizes.items():
-        print(f"{printable(name):{_KEY}}{bytes_text(size):>11}")
+        print(f"{one_line(name):{_KEY}}{bytes_text(size):>11}")
 
 
 def part_figures(run: Run, part: str) -> dict[str, str]:
@@ -72,12 +73,15 @@ def print_comparison(runs: Sequence[Run], found: Comparison, width: int) -> None
     """What differs, a column a run; as many runs beside each other as fit."""
     from fastnn.analysis.selection import plain_text
 
+    def texts(row: Sequence[Any]) -> list[str]:
+        return [one_line(plain_text(value)) for value in row]
+
     names = [_letters(n) for n in range(len(runs))]
     for name, run in zip(names, runs, strict=True):
-        print(printable(f"{name:3}{run.name}: {run.state}, {epochs(run)} epochs"))
+        print(f"{name:3}{one_line(run.name)}: {run.state}, {epochs(run)} epochs")
     sections: list[tuple[str, dict[str, list[str]]]] = [
-        ("settings", {key: [*map(plain_text, row)] for key, row in found.settings.items()}),
-        ("environment", {key: [*map(plain_text, row)] for key, row in found.environment.items()}),
+        ("settings", {key: texts(row) for key, row in found.settings.items()}),
+        ("environment", {one_line(key): texts(row) for key, row in found.environment.items()}),
         (
             "figures (* best)" if found.best else "figures",
             {
@@ -98,13 +102,12 @@ def print_comparison(runs: Sequence[Run], found: Comparison, width: int) -> None
         if not rows:
             print("  no difference")
             continue
-        cells = [[printable(text) for text in row] for row in rows.values()]
-        widths = [max(len(texts[n]) for texts in [names, *cells]) for n in range(len(runs))]
+        widths = [max(len(row[n]) for row in [names, *rows.values()]) for n in range(len(runs))]
         for first, last in _blocks(widths, width - _KEY):
             columns = range(first, last)
             print(_row("", names, columns, widths))
-            for key, row in zip(rows, cells, strict=True):
-                print(_row(printable(key), row, columns, widths))
+            for key, row in rows.items():
+                print(_row(key, row, columns, widths))
 
 
 def _print_curves(run: Run) -> None:
@@ -128,7 +131,7 @@ def _print_curves(run: Run) -> None:
 
 def _print_pairs(pairs: Mapping[str, Any]) -> None:
     for key, value in pairs.items():
-        print(printable(f"{key:{_KEY - 1}} {value}"))
+        print(f"{one_line(key):{_KEY - 1}} {one_line(str(value))}")
     if not pairs:
         print("none")
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from fastnn.cli import output
-from fastnn.cli.sparkline import sparkline
+from fastnn.cli.output import one_line
+from fastnn.cli.sparkline import ASCII_BARS, BARS, sparkline
 
 if TYPE_CHECKING:
     from fastnn.analysis.runs import Run
 
-_BARS, _SIGNS = "▁▂▃▄▅▆▇█", "_.-:=+*#"  # where stdout's encoding has no bars
 _CURVE = 12  # bars
 _COLOURS = {"finished": "green", "running": "cyan", "stopped": "yellow", "broken": "red"}
 _SHORTEST = 12  # what is left of a name at least
@@ -30,7 +30,7 @@ class Column(NamedTuple):
     width: int = 0  # known before its cells are, which take long; 0 for as wide as those are
 
 
-def print_table(runs: Sequence[Run], title: str) -> None:
+def print_runs(runs: Sequence[Run], title: str) -> None:
     """One line a run on stdout; `title` stands above their names.
 
     In a terminal the least important columns go until a line fits, then names are cut.
@@ -39,9 +39,9 @@ def print_table(runs: Sequence[Run], title: str) -> None:
     from rich.console import Console
 
     console = Console()
-    columns = [Column(printable(title), 10, lambda run: run.name, right=False), *_COLUMNS]
+    columns = [Column(one_line(title), 10, lambda run: run.name, right=False), *_COLUMNS]
     cells = [
-        [] if column.width else [printable(column.cell(run)) for run in runs] for column in columns
+        [] if column.width else [one_line(column.cell(run)) for run in runs] for column in columns
     ]
     widths = [
         column.width or max(map(cell_len, [column.title, *texts]))
@@ -65,22 +65,12 @@ def print_table(runs: Sequence[Run], title: str) -> None:
 
 
 def curve(values: Sequence[float | None], width: int = _CURVE) -> str:
-    """A sparkline in characters that stdout can show."""
-    bars = sparkline(values, width)
+    """A sparkline in signs that stdout can show."""
     try:
-        _BARS.encode(sys.stdout.encoding or "ascii")
+        BARS.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
-        return bars.translate(str.maketrans(_BARS, _SIGNS))
-    return bars
-
-
-def printable(text: str) -> str:
-    """Text from a file for a terminal: what is no sign to be shown, as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
-    )
+        return sparkline(values, width, ASCII_BARS)
+    return sparkline(values, width)
 
 
 def validation(run: Run) -> str:

@@ -51,13 +51,13 @@ def list_runs(
                 output.emit("run", run_values(run))
             output.emit("done", {"found": len(found), "shown": len(shown)})
             return
-        from fastnn.cli.run_table import print_table, printable
+        from fastnn.cli.run_table import print_runs
 
         if shown:
-            print_table(shown, f"{folder}/")
+            print_runs(shown, f"{folder}/")
         for run in shown:
             if run.problem:
-                output.note(printable(f"{run.name}: {run.problem}"))
+                output.note(output.one_line(f"{run.name}: {run.problem}"))
         if len(shown) < len(found):
             output.note(f"{len(shown):,} of {len(found):,} runs")
         elif not found:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from fastnn.cli.output import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -32,8 +34,7 @@ def can_print(console: Console, signs: str) -> bool:
 
 def plain(console: Console, text: str) -> str:
     """Text on one line without control characters, and without what the encoding lacks."""
-    line = "".join(sign for sign in " ".join(text.split()) if sign.isprintable())
-    return line.encode(console.encoding, "backslashreplace").decode(console.encoding)
+    return one_line(text).encode(console.encoding, "backslashreplace").decode(console.encoding)
 
 
 def cells(text: str, width: int) -> str:

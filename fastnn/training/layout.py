@@ -18,7 +18,15 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 CONFIG, ENVIRONMENT, RESULT = "config.json", "environment.json", "result.json"
 METRICS, METRICS_TABLE = "metrics.jsonl", "metrics.csv"
 REPORT = "report.html"
-FILES = (CONFIG, ENVIRONMENT, METRICS, METRICS_TABLE, LAST, BEST, RESULT, REPORT)
+# What `fastnn plot` calls its pictures where it is not told.
+PLOTS = tuple(
+    f"{what}.png"
+    for what in (
+        "curves", "confusion", "samples", "mistakes", "answers", "weights", "calibration",
+        "embedding", "predicted",
+    )
+)  # fmt: skip
+FILES = (CONFIG, ENVIRONMENT, METRICS, METRICS_TABLE, LAST, BEST, RESULT, REPORT, *PLOTS)
 
 _ATTEMPTS, _PAUSE = 5, 0.01  # who only looks holds the lock for microseconds
 
