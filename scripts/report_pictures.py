@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent.parent / "docs"
-_STEPS = 7  # of the arrow keys, until an example in the middle of the map is chosen
+_MOST = 100  # presses of an arrow key, until a mistake is chosen
 
 
 def main() -> None:
@@ -26,14 +26,16 @@ def main() -> None:
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         address = Path(sys.argv[1]).resolve().as_uri()
-        light = browser.new_page(viewport={"width": 1180, "height": 1120}, color_scheme="light")
+        light = browser.new_page(viewport={"width": 1180, "height": 1330}, color_scheme="light")
         light.goto(address)
         _save(light.screenshot(), "report.png")
         dark = browser.new_page(viewport={"width": 1180, "height": 900}, color_scheme="dark")
         dark.goto(address)
         dark.locator(".map").focus()
-        for _ in range(_STEPS):
+        for _ in range(_MOST):
             dark.keyboard.press("ArrowRight")
+            if "✗" in dark.locator(".tip").inner_text():
+                break
         dark.evaluate("document.querySelector('#map').scrollIntoView()")
         _save(dark.screenshot(), "report-map.png")
         browser.close()
