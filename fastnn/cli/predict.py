@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ import typer
 
 from fastnn.cli import output
 from fastnn.cli.options import Device, Json, Run, Threads
+from fastnn.cli.predictions import SHOWN_ROWS, draw, numbers, ranked, write
 from fastnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from fastnn.analysis.opened import OpenedRun
     from fastnn.data.examples import Schema
     from fastnn.training.classifier import Classifier
-    from fastnn.training.regressor import Regressor
 
-_SHOWN_CLASSES = 5
-_SHOWN_ROWS = 10  # of a data file
 _BRIGHT_ON_BLACK = ("mnist", "fashion-mnist", "garments")
 
 
@@ -66,7 +63,7 @@ def predict(
         bool | None,
         typer.Option(
             "--show/--no-show",
-            help=f"draw pictures (or the first {_SHOWN_ROWS} rows of a file) beside bars of "
+            help=f"draw pictures (or the first {SHOWN_ROWS} rows of a file) beside bars of "
             "probabilities [default: pictures, in a terminal]",
             show_default=False,
         ),
@@ -104,7 +101,7 @@ def predict(
         output.warn_if_untrained(opened.meta)
         done: dict[str, Any] = {"count": len(inputs), "run": str(run)}
         if isinstance(predictor, Regressor):
-            _write(predictor.schema.targets, _numbers(predictor, inputs), names, json)
+            write(predictor.schema.targets, numbers(predictor, inputs), names, json)
         else:
             done |= _classify(predictor, inputs, names, asked)
         if json:
@@ -212,12 +209,12 @@ def _classify(
     probabilities = classifier.predict_proba(inputs, temperature=temperature)
     least = asked.min_confidence or 0.0
     if asked.draws(files is not None):
-        _draw(classifier, probabilities, least, asked.top_k, inputs, files)
+        draw(classifier, probabilities, least, asked.top_k, inputs, files)
     else:
         k = asked.top_k or 1
         columns = ("class", "name", "probability")
-        found = _ranked(classifier, probabilities, least, k)
-        _write(columns if k == 1 else ("rank", *columns), found, files, asked.json)
+        found = ranked(classifier, probabilities, least, k)
+        write(columns if k == 1 else ("rank", *columns), found, files, asked.json)
     if asked.min_confidence is None:
         return {}
     abstained = sum(share < least for share in probabilities.max(axis=1).tolist())
@@ -226,91 +223,3 @@ def _classify(
         f"{least:g}"
     )
     return {"abstained": abstained}
-
-
-def _ranked(
-    classifier: Classifier, probabilities: NDArray[Any], least: float, k: int
-) -> Iterator[tuple[dict[str, Any], list[list[object]]]]:
-    """The K likeliest classes of each example, as values of an event and as rows of cells.
-
-    Where the likeliest has less than `least`, the example has no class; an event's "top" still
-    tells the guesses.
-    """
-    order = (-probabilities).argsort(axis=1, kind="stable")[:, :k]  # equals: the first, as argmax
-    for codes, row in zip(order.tolist(), probabilities, strict=True):
-        shares = row[codes].tolist()
-        names = [classifier.class_names[code] for code in codes]
-        unsure = shares[0] < least
-        values: dict[str, Any] = {
-            "class": None if unsure else codes[0],
-            "name": None if unsure else names[0],
-            "probability": shares[0],
-        }
-        guesses = list(zip(codes, names, shares, strict=True))
-        cells: list[list[object]] = [
-            ["", "", f"{share:.6f}"] if unsure else [code, name, f"{share:.6f}"]
-            for code, name, share in guesses
-        ]
-        if k > 1:
-            keys = ("class", "name", "probability")
-            values["top"] = [dict(zip(keys, guess, strict=True)) for guess in guesses]
-            cells = [[rank, *rest] for rank, rest in enumerate(cells, 1)]
-        yield values, cells
-
-
-def _numbers(
-    regressor: Regressor, inputs: NDArray[Any]
-) -> Iterator[tuple[dict[str, Any], list[list[object]]]]:
-    """What is predicted of each example, as values of an event and as one row of cells."""
-    names = regressor.target_names
-    for row in regressor.predict(inputs).reshape(len(inputs), len(names)).tolist():
-        yield {"values": dict(zip(names, row, strict=True))}, [[f"{value:.9g}" for value in row]]
-
-
-def _write(
-    columns: Sequence[str],
-    found: Iterable[tuple[dict[str, Any], list[list[object]]]],
-    files: list[str] | None,
-    as_json: bool,
-) -> None:
-    """Predictions as JSON Lines or CSV on stdout; those of pictures name their files."""
-    table = csv.writer(sys.stdout, lineterminator="\n")
-    if not as_json:
-        table.writerow(["index", *(["file"] if files else []), *columns])
-    for index, (values, rows) in enumerate(found):
-        if as_json:
-            file = {"file": files[index]} if files else {}
-            output.emit("prediction", {"index": index, **file, **values})
-        else:
-            for cells in rows:
-                table.writerow([index, *([files[index]] if files else []), *cells])
-
-
-def _draw(
-    classifier: Classifier,
-    probabilities: NDArray[Any],
-    least: float,
-    top_k: int | None,
-    inputs: NDArray[Any],
-    files: list[str] | None,
-) -> None:
-    """Each picture, or the first rows of a data file, beside its likeliest classes."""
-    from rich.console import Console
-
-    from fastnn.cli.guesses import print_guesses
-
-    console = Console(highlight=False, emoji=False)
-    schema = classifier.schema
-    shown = len(inputs) if files else min(len(inputs), _SHOWN_ROWS)
-    order = (-probabilities[:shown]).argsort(axis=1, kind="stable")[:, : top_k or _SHOWN_CLASSES]
-    for index, codes in enumerate(order.tolist()):
-        shares = probabilities[index, codes].tolist()
-        print_guesses(
-            console,
-            files[index] if files else f"row {index}",
-            inputs[index].reshape(schema.picture) if schema.picture else None,
-            [(classifier.class_names[code], s) for code, s in zip(codes, shares, strict=True)],
-            f"unsure: below {least:g}" if shares[0] < least else "",
-        )
-    if shown < len(inputs):
-        output.note(f"the first {shown} of {len(inputs):,} rows; --no-show writes all of them")
