@@ -45,7 +45,8 @@ def test_flags_in_the_readme_exist():
     from fastnn.cli.app import app
 
     known = ""
-    for verb in "train tune evaluate predict plot report bench info doctor".split():
+    verbs = ("train", "tune", "evaluate", "predict", "plot", "report", "bench", "info", "doctor")
+    for verb in verbs:
         known += CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).stdout
     for verb in ("list", "prune"):
         known += CliRunner().invoke(app, ["runs", verb, "--help"], env={"COLUMNS": "200"}).stdout

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import fastnn
 from fastnn.analysis.evaluation import Evaluation
 from fastnn.analysis.opened import load_run_data, open_run
 from fastnn.analysis.report import charts, thumbnails
+from fastnn.analysis.report.findings import findings, of_epochs
 from fastnn.cli.app import app
 from tests.report_runs import NAMES, numbers, pictures, table, trained
 
@@ -300,3 +302,102 @@ def test_sheets_hold_every_picture_in_order():
             column * found.width : (column + 1) * found.width,
         ]
         assert np.array_equal(part, image)
+
+
+def test_right_and_wrong_are_told_apart_class_by_class(picture_run, picture_html):
+    data = pictures()
+    said = fastnn.load_predictor(picture_run, "cpu").predict(data.test.inputs)
+    table = picture_html[picture_html.index("Right and wrong, class by class") :]
+    rows = re.findall(r'<tr><th scope="row">.*?</tr>', table[: table.index("</table>")], re.S)
+    assert len(rows) == len(data.class_names)
+    shown_of = {True: 0, False: 0}
+    for code, row in enumerate(rows):
+        right, wrong = re.findall(r"<td.*?</td>", row, re.S)
+        for cell, expected in ((right, True), (wrong, False)):
+            numbers_of = [int(n) for n in re.findall(r'number (\d+)"', cell)]
+            shown_of[expected] += len(numbers_of)
+            for n in numbers_of:
+                assert data.test.labels[n] == code
+                assert (said[n] == code) == expected
+        captions = re.findall(r"<figcaption>(.*?)</figcaption>", wrong)
+        shown = [data.class_names[said[int(n)]] for n in re.findall(r'number (\d+)"', wrong)]
+        assert [unescape(caption) for caption in captions] == shown
+    assert min(shown_of.values()) > 5
+
+
+def test_the_temperature_is_that_of_the_validation_part(picture_run, picture_html):
+    opened = open_run(picture_run, "cpu")
+    data = load_run_data(opened, data=pictures())
+    temperature = Evaluation.of(opened.predictor, data.valid).fitted_temperature()
+    e = Evaluation.of(opened.predictor, data.test)
+    before, after = (100 * e.calibration(t).ece for t in (1.0, temperature))
+    assert f"{before:.2f}" != f"{after:.2f}"
+    assert f"error: <strong>{before:.2f} %</strong>" in picture_html
+    assert f"temperature <strong>{after:.2f} %</strong>" in picture_html
+    assert f"divided by {temperature:.2f}" in picture_html
+
+
+def test_the_map_shows_each_example_its_own_picture(picture_html):
+    facts = json.loads(re.search(r'id="points">(.*?)</script>', picture_html)[1])
+    sheet = decoded(re.search(r"background-image: url\((.*?)\)", picture_html)[1])
+    height, width, columns = (facts["sheet"][name] for name in ("height", "width", "columns"))
+    test = pictures().test
+    for n, (code, _, row) in enumerate(facts["points"]):
+        down, across = divmod(n, columns)
+        cell = sheet[down * height :, across * width :][:height, :width]
+        assert np.array_equal(cell.ravel(), test.inputs[row])
+        assert code == test.labels[row]
+    assert len(facts["points"]) == len(test.labels)
+
+
+def test_scatter_keeps_left_and_right_above_and_below():
+    frame = charts.Frame(100, 80, 0, 0, 100, 80)
+    low, high, middle = charts.scatter_places(np.array([[0, 0], [2, 1], [1, 0.5]]), frame)
+    assert low[0] < middle[0] < high[0]
+    assert low[1] > middle[1] > high[1]  # y is down on a page
+    assert middle == (50, 40)
+    assert (high[0] - low[0]) / (low[1] - high[1]) == pytest.approx(2, rel=0.01)
+
+
+def test_agreement_has_the_truth_along_x():
+    chart = charts.agreement_chart("t", np.array([0.0, 10.0]), np.array([0.0, 0.0]))
+    (x0, y0), (x1, y1) = chart.marks
+    assert x1 > x0
+    assert y1 == y0 == chart.frame.bottom
+
+
+def test_bars_of_reliability_are_accuracies():
+    found = Evaluation(
+        ("a", "b"), np.array([0, 0, 1, 1]), np.log([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.3, 0.7]])
+    ).calibration()
+    chart = charts.reliability_chart(found, None)
+    high = chart.frame.bottom - chart.frame.top
+    assert [round(bar.height / high, 2) for bar in chart.bars] == [1.0, 0.67]  # at 0.7 and at 0.9
+    assert chart.bars[1].share == pytest.approx(3 * chart.bars[0].share, abs=0.2)
+
+
+def test_findings_name_the_best_the_worst_and_the_confused():
+    codes = np.repeat([0, 1, 2], 10)
+    said = codes.copy()
+    said[10:14] = 2  # four of class 1 are taken for class 2
+    outputs = 9.0 * np.eye(3)[said]
+    sentences = findings(Evaluation(("ape", "bee", "cat"), codes, outputs), train_accuracy=0.99)
+    assert "knows ape best" in sentences[0]
+    assert "bee least" in sentences[0]
+    assert "takes bee for cat: 4 of 10 times" in sentences[1]
+    assert "too sure of itself" in sentences[2]
+    assert "12.3 points more" in sentences[3]
+
+
+def test_findings_of_epochs_tell_when_it_got_worse():
+    def history(*losses):
+        return [
+            fastnn.EpochReport(n, n, 0.1, 1.0, 0.5, loss, 0.5, 1.0, 1.0)
+            for n, loss in enumerate(losses, 1)
+        ]
+
+    assert of_epochs(history(0.5, 0.4, 0.3)) == []
+    assert of_epochs(history(None, None)) == []
+    (said,) = of_epochs(history(0.5, 0.3, 0.4))
+    assert "epoch 2 (0.3000)" in said
+    assert "0.4000" in said
