@@ -93,3 +93,32 @@ def test_file_and_folder_are_both_synced(path, monkeypatch):
     monkeypatch.setattr(checkpoint.os, "fsync", lambda number: synced.append(sync(number)))
     checkpoint.save(path, {"a": np.ones(3)}, {})
     assert len(synced) == 2
+
+
+def test_what_a_link_leads_to_is_written(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    checkpoint.write_atomically(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    checkpoint.write_atomically(pipe, b"through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_read_only_file_is_left_alone(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_bytes(b"kept")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anything
+    with pytest.raises(OutputError, match="read-only"):
+        checkpoint.write_atomically(file, b"new")
+    assert file.read_bytes() == b"kept"

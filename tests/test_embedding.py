@@ -113,3 +113,24 @@ def test_tsne_of_odd_features(features):
     points, _ = embed(features, "tsne")
     assert points.shape == (len(features), 2)
     assert np.isfinite(points).all()
+
+
+@pytest.mark.parametrize(("examples", "features"), [(5, 40), (1, 7), (39, 40)])
+def test_many_features_have_the_same_components_by_the_smaller_product(examples, features):
+    x = np.random.default_rng(0).normal(size=(examples, features))
+    centred = x - x.mean(axis=0)
+    _, scales, directions = np.linalg.svd(centred, full_matrices=False)
+    found = principal_components(x, 3)
+    kept = min(3, examples - 1)
+    expected = np.abs(centred @ directions[:kept].T)
+    np.testing.assert_allclose(np.abs(found[:, :kept]), expected, atol=1e-8)
+    np.testing.assert_allclose(found[:, kept:], 0, atol=1e-6)
+    assert scales[0] >= 0
+
+
+def test_another_package_of_the_same_name_is_not_taken_for_umap(tmp_path, monkeypatch):
+    (tmp_path / "umap").mkdir()
+    (tmp_path / "umap" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = embed(np.random.default_rng(0).normal(size=(120, 5)), "auto")
+    assert found.method in ("pca", "tsne")

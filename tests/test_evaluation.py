@@ -226,3 +226,27 @@ def test_errors_are_those_of_scikit_learn():
         referee = getattr(metrics, f"mean_{power}_error")
         expected = referee(targets, predicted, multioutput="raw_values")
         np.testing.assert_allclose(row, expected, rtol=1e-5)
+
+
+def test_a_gpu_sees_both_ways_where_asked(tmp_path, gpu):
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 4)).astype(np.uint8)
+    data = fastnn.dataset_from_arrays(images, np.arange(40) % 2)
+    config = replace(CONFIG, flip_test=True, device="cpu")
+    folder = fastnn.train(config, data=data, out=tmp_path).folder
+    expected = Classifier.load(folder, device="cpu").outputs(images)
+    on_gpu = Classifier.load(folder, device="cuda").outputs(images)
+    np.testing.assert_allclose(on_gpu, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-3, 1e6])
+def test_a_temperature_near_zero_leaves_the_answer_alone(trained, temperature):
+    x = blobs().test.inputs
+    said = trained.classifier.predict_proba(x, temperature=temperature)
+    assert np.array_equal(said.argmax(axis=1), trained.classifier.predict(x))
+    np.testing.assert_allclose(said.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0, -1, 1e-7, 1e7, float("nan"), float("inf")])
+def test_temperatures_that_are_none_are_refused(trained, temperature):
+    with pytest.raises(fastnn.ConfigError, match="temperature"):
+        trained.classifier.predict_proba(blobs().test.inputs, temperature=temperature)

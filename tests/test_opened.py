@@ -147,13 +147,13 @@ def test_a_run_and_its_files_are_one(tmp_path):
     assert open_run(folder / BEST).folder == folder
     assert open_run(folder / LAST).name == folder.name
     assert opened.history() == result.history
-    assert opened.facts("result.json") == json.loads((folder / "result.json").read_text())
+    assert opened.result() == json.loads((folder / "result.json").read_text())
     assert opened.config == replace(CONFIG, dataset=str(tmp_path / "data.npz"))
 
     shutil.copy(folder / BEST, tmp_path / "mine.safetensors")
     alone = open_run(tmp_path / "mine.safetensors")
     assert (alone.folder, alone.name) == (None, "mine.safetensors")
-    assert (alone.history(), alone.facts("result.json")) == ([], {})
+    assert (alone.history(), alone.result()) == ([], {})
     np.testing.assert_array_equal(alone.predictor.outputs(x), opened.predictor.outputs(x))
     assert len(load_run_data(alone).valid.labels) == 9
 

@@ -21,6 +21,7 @@ from fastnn.analysis.evaluation import Evaluation
 from fastnn.analysis.opened import load_run_data, open_run
 from fastnn.analysis.report import charts, thumbnails
 from fastnn.analysis.report.findings import findings, of_epochs
+from fastnn.analysis.wording import number_text
 from fastnn.cli.app import app
 from tests.report_runs import NAMES, numbers, pictures, table, trained
 
@@ -76,7 +77,8 @@ def rendered(run: Path, data=None) -> str:
     from fastnn.analysis.report import render_report
 
     opened = open_run(run, "cpu")
-    return render_report(opened, load_run_data(opened, data=data, or_validation=True))
+    page = render_report(opened, load_run_data(opened, data=data, or_validation=True))
+    return re.sub("</?bdi>", "", page)  # which sets names apart where letters run to the left
 
 
 @pytest.fixture(scope="module")
@@ -181,11 +183,11 @@ def test_numbers_have_a_report_of_their_own(tmp_path):
     run = trained(numbers(), tmp_path, loss="mse")
     html = rendered(run, numbers())
     score = fastnn.load_predictor(run, "cpu").evaluate(numbers().test)
-    assert f'<div class="big">{100 * score.r2:.1f} %</div>' in html
+    assert f'<div class="big">{score.r2:.4f}</div>' in html
     assert "confusion" not in html.split("<body>")[1].lower()
     assert len(re.findall(r'<figure class="agreement">', html)) == 2
     for rmse in score.rmse:
-        assert f"{rmse:.4g}" in html
+        assert number_text(rmse) in html
     Page(html)
 
 
@@ -221,15 +223,88 @@ def test_without_a_test_part_the_validation_part_is_shown_and_named(tmp_path):
         rendered(trained(alone, tmp_path, val=0.0), alone)
 
 
-def test_many_classes_and_colour_pictures_fit(tmp_path):
+@pytest.mark.parametrize(("classes", "side"), [(10, 96), (300, 32)])
+def test_pictures_that_nothing_can_make_smaller_fit(classes, side, tmp_path):
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (1200, 24, 24, 3)).astype(np.uint8)
-    y = np.arange(1200) % 60
+    x = rng.integers(0, 256, (1200, side, side, 3)).astype(np.uint8)
+    y = np.arange(1200) % classes
     data = fastnn.dataset_from_arrays(x[:600], y[:600], x[600:], y[600:])
     html = rendered(trained(data, tmp_path, epochs=1), data)
     assert len(html) < 5_000_000
-    assert "With 60 classes" in html
+    assert ("With 300 classes" in html) == (classes == 300)
+    assert ("Of the first 20 of 300 classes" in html) == (classes == 300)
     Page(html)
+
+
+def test_a_linear_network_of_many_inputs_is_laid_out_quickly(tmp_path, monkeypatch):
+    """By the smaller of both products: a (27648, 27648) one would take gigabytes and minutes."""
+    eigh, sides = np.linalg.eigh, []
+    monkeypatch.setattr(
+        np.linalg, "eigh", lambda matrix: (sides.append(len(matrix)), eigh(matrix))[1]
+    )
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (80, 40, 40)).astype(np.uint8)
+    data = fastnn.dataset_from_arrays(x[:40], np.arange(40) % 2, x[40:], np.arange(40) % 2)
+    rendered(trained(data, tmp_path, hidden=(), epochs=1), data)
+    assert sides and max(sides) <= 40
+
+
+def test_many_targets_fit(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 1000, 100))
+    data = fastnn.dataset_from_arrays(x[:100], y[:100], x[100:], y[100:], numbers=True)
+    html = rendered(trained(data, tmp_path, loss="mse", epochs=1), data)
+    assert len(html) < 5_000_000
+    assert "The first 12 of 100 targets" in html
+    assert "of the 3 that it knows least" in html
+
+
+def test_a_run_that_has_gone_on_is_not_told_by_its_first_result(tmp_path):
+    class Stop(fastnn.Callback):
+        def on_epoch_end(self, trainer, report):
+            if report.epoch == 3:
+                raise KeyboardInterrupt
+
+    run = trained(pictures(), tmp_path, epochs=1, val=0.0)
+    assert "accuracy, training" in rendered(run, pictures())
+    with pytest.raises(KeyboardInterrupt):
+        fastnn.resume(run, data=pictures(), epochs=5, callbacks=[Stop()])
+    html = rendered(run, pictures())
+    assert "accuracy, training" not in html
+    assert "3 epochs" in html
+
+
+def test_an_untrained_network_is_called_so(tmp_path):
+    assert "never trained" in rendered(trained(pictures(), tmp_path, epochs=0), pictures())
+
+
+def test_a_report_needs_something_to_report_on(tmp_path):
+    table_file = tmp_path / "t.csv"
+    table_file.write_text("a,label\n" + "".join(f"{n},{n % 2}\n" for n in range(40)))
+    out = tmp_path / "runs"
+    arguments = ["train", "--dataset", str(table_file), "--val", "0", "--out", str(out), "--report"]
+    answer = CliRunner().invoke(app, arguments)
+    assert answer.exit_code == 2
+    assert "--test-data" in answer.stderr
+    assert not out.exists()
+
+
+def test_weights_beside_other_files_leave_those_alone(picture_run, tmp_path):
+    shutil.copy(picture_run / "best.safetensors", tmp_path / "mine.safetensors")
+    (tmp_path / "report.html").write_text("precious")
+    np.savez(
+        tmp_path / "t.npz", x=pictures().test.inputs.reshape(-1, 9, 7), y=np.array(NAMES)[[0] * 240]
+    )
+    arguments = [
+        "report",
+        str(tmp_path / "mine.safetensors"),
+        "--test-data",
+        str(tmp_path / "t.npz"),
+    ]
+    answer = CliRunner().invoke(app, arguments)
+    assert answer.exit_code == 0, answer.stderr
+    assert (tmp_path / "report.html").read_text() == "precious"
+    assert (tmp_path / "mine-report.html").exists()
 
 
 def test_command_line(blob_file, tmp_path):
@@ -248,7 +323,13 @@ def test_command_line(blob_file, tmp_path):
     answer = invoke("report", done["run"], "--out", other, "--json")
     assert json.loads(answer.stdout)["report"] == str(other)
     assert other.exists()
-    assert "cannot be written" in invoke("report", done["run"], "--out", tmp_path, code=1).stderr
+    folder = tmp_path / "folder.html"
+    folder.mkdir()
+    assert "cannot be written" in invoke("report", done["run"], "--out", folder, code=1).stderr
+    weights = Path(done["run"]) / "best.safetensors"
+    before = weights.read_bytes()
+    assert "must end with .html" in invoke("report", done["run"], "--out", weights, code=2).stderr
+    assert weights.read_bytes() == before
     assert "no such file" in invoke("report", tmp_path / "nothing", code=3).stderr
 
 
@@ -262,6 +343,13 @@ def test_what_is_missing_is_said_at_once(module, command, blob_file, tmp_path, m
     assert answer.exit_code == 2
     assert f"pip install {command}" in answer.stderr.replace("\n", " ")
     assert not out.exists()
+
+
+def test_ticks_have_digits_enough_to_differ():
+    true = 1.7e9 + np.array([0.0, 1.0, 2.0])
+    chart = charts.agreement_chart("t", true, true)
+    texts = [x.text for x, _ in chart.ticks]
+    assert len(set(texts)) == len(texts)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +474,7 @@ def test_findings_name_the_best_the_worst_and_the_confused():
     assert "bee least" in sentences[0]
     assert "takes bee for cat: 4 of 10 times" in sentences[1]
     assert "too sure of itself" in sentences[2]
-    assert "12.3 points more" in sentences[3]
+    assert "99.00 % right, 12.3 points more" in sentences[3]
 
 
 def test_findings_of_epochs_tell_when_it_got_worse():

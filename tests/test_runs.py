@@ -427,7 +427,7 @@ def test_ages_are_read(text, days):
 
 @pytest.mark.parametrize("text", ["30", "d", "-3d", "3y"])
 def test_ages_that_are_none_are_refused(text):
-    with pytest.raises(ConfigError, match="older_than"):
+    with pytest.raises(ConfigError, match="--older-than"):
         pruning.seconds(text)
 
 
@@ -441,7 +441,7 @@ def test_criteria_that_say_nothing_or_contradict_are_refused():
 def test_a_run_is_deleted_with_what_a_killed_process_left(run):
     (run / ".last.safetensors.123.tmp").write_bytes(b"half")
     (run / "report.html").write_text("")
-    pruning.remove(run, run.parent)
+    pruning.remove(open_folder(run), run.parent)
     assert list(run.parent.iterdir()) == []
 
 
@@ -451,7 +451,7 @@ def test_a_folder_with_anything_else_is_left_alone(run, name):
     before = sorted(run.rglob("*"))
     assert name in pruning.refusal(run, run.parent)
     with pytest.raises(OutputError, match="not a run's"):
-        pruning.remove(run, run.parent)
+        pruning.remove(open_folder(run), run.parent)
     assert sorted(run.rglob("*")) == before
 
 
@@ -466,12 +466,12 @@ def test_links_are_not_followed(run, tmp_path):
     assert states(run.parent) == {link.name: "finished", "search/inner": "finished"}
     for path in (link, search / "inner"):
         with pytest.raises(OutputError, match="is a link"):
-            pruning.remove(path, run.parent)
+            pruning.remove(open_folder(path), run.parent)
     best = elsewhere / "best.safetensors"
     best.rename(tmp_path / "big")
     best.symlink_to(tmp_path / "big")
     with pytest.raises(OutputError, match=r"not a run's: best\.safetensors"):
-        pruning.remove(elsewhere, tmp_path)
+        pruning.remove(open_folder(elsewhere), tmp_path)
     assert best.exists()
 
 
@@ -481,14 +481,14 @@ def test_a_config_that_may_be_anybodys_is_left_alone(tmp_path):
     (folder / "config.json").write_text("// with a comment\n{}")
     assert states(folder.parent) == {"site": "broken"}
     with pytest.raises(OutputError, match="nothing but a damaged"):
-        pruning.remove(folder, folder.parent)
+        pruning.remove(open_folder(folder), folder.parent)
     assert (folder / "config.json").exists()
 
 
 def test_a_run_that_is_trained_is_never_deleted(held):
     assert chosen(held.parent, keep_best=0) == set()
     with pytest.raises(OutputError, match="another process"):
-        pruning.remove(held, held.parent)
+        pruning.remove(open_folder(held), held.parent)
     assert {file.name for file in held.iterdir()} >= {"config.json", "last.safetensors"}
 
 
@@ -505,7 +505,7 @@ def test_a_deletion_that_is_interrupted_leaves_no_half_run(run, monkeypatch, fil
 
     monkeypatch.setattr(Path, "unlink", killed)
     with pytest.raises(KeyboardInterrupt):
-        pruning.remove(run, run.parent)
+        pruning.remove(open_folder(run), run.parent)
         raise KeyboardInterrupt  # all seven were deleted
     monkeypatch.undo()
     assert states(run.parent) == {}
@@ -529,3 +529,52 @@ def test_the_browser_needs_no_numpy():
         "assert 'numpy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_broken_runs_take_no_place_among_the_best(run):
+    best = run.parent / "z-broken"
+    shutil.copytree(run, best)
+    result = json.loads((best / "result.json").read_text())
+    (best / "result.json").write_text(json.dumps(result | {"valid_accuracy": 1.0}))
+    (best / "best.safetensors").write_bytes(b"")
+    (best / "last.safetensors").write_bytes(b"")
+    assert states(run.parent) == {run.name: "finished", "z-broken": "broken"}
+    assert chosen(run.parent, keep_best=1) == set()
+
+
+def test_a_run_that_went_on_since_it_was_chosen_is_left_alone(run):
+    result = (run / "result.json").read_bytes()
+    (run / "result.json").unlink()
+    found = open_folder(run)
+    assert found.state == "stopped"
+    (run / "result.json").write_bytes(result)
+    with pytest.raises(OutputError, match="it was stopped and is finished now"):
+        pruning.remove(found, run.parent)
+    assert (run / "result.json").exists()
+
+
+def test_without_locks_what_may_be_running_is_left_alone(run, monkeypatch):
+    (run / "result.json").unlink()
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(OutputError, match="no locks"):
+        pruning.remove(open_folder(run), run.parent)
+    assert (run / "last.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: b"a,b\n1,2\n" * 99])
+def test_damaged_weights_are_told(run, name, damage):
+    whole = (run / name).read_bytes()
+    (run / name).write_bytes(damage(whole))
+    assert states(run.parent) == {run.name: "broken"}
+    assert name in open_folder(run).problem
+
+
+def test_figures_too_large_to_be_true_are_damage(run):
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    report = json.loads(lines[0])
+    lines[0] = json.dumps(report | {"valid_loss": 1.7e308})
+    lines[1] = json.dumps(report | {"valid_loss": -1.7e308})
+    (run / "metrics.jsonl").write_text("\n".join(lines))
+    history = open_folder(run).history
+    assert [epoch.valid_loss for epoch in history][:2] == [None, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastnn.errors import ConfigError
 
 METHODS = ("auto", "pca", "tsne", "umap")
-_MODULES = {"umap": ("umap", "umap-learn"), "tsne": ("sklearn", "scikit-learn")}
+_PACKAGES = {"umap": "umap-learn", "tsne": "scikit-learn"}  # other packages are called umap, too
 _FEWEST = 16  # examples for t-SNE and UMAP, which look at a dozen neighbours of each
 _KEPT = 50  # principal components that t-SNE and UMAP start from, as their authors advise
 
@@ -25,17 +25,11 @@ class Embedding(NamedTuple):
 
 def embed(features: NDArray[Any], method: str = "auto", seed: int = 0) -> Embedding:
     """Features (N, H) in the plane. `auto` takes UMAP or t-SNE where installed, else PCA."""
-    if method not in METHODS:
-        raise ConfigError(f"method: {method!r} is not one of {', '.join(METHODS)}")
+    require_method(method)
     if method == "auto":
-        found = [name for name, (module, _) in _MODULES.items() if find_spec(module)]
+        found = [name for name, package in _PACKAGES.items() if _installed(package)]
         # Both want more examples than neighbours they look at.
         method = found[0] if found and len(features) > 100 else "pca"
-    elif method in _MODULES and not find_spec(_MODULES[method][0]):
-        package = _MODULES[method][1]
-        raise ConfigError(
-            f"method: {method} needs {package}, which is not installed; pip install {package}"
-        )
     if method != "pca" and len(features) < _FEWEST:
         raise ConfigError(
             f"method: {method} needs at least {_FEWEST} examples, found {len(features)}; use pca"
@@ -46,6 +40,25 @@ def embed(features: NDArray[Any], method: str = "auto", seed: int = 0) -> Embedd
     return Embedding(_neighbours_kept(reduced, method, seed), method)
 
 
+def require_method(method: str) -> None:
+    """ConfigError where this is no method, or one whose package is not installed."""
+    if method not in METHODS:
+        raise ConfigError(f"method: {method!r} is not one of {', '.join(METHODS)}")
+    package = _PACKAGES.get(method)
+    if package and not _installed(package):
+        raise ConfigError(
+            f"method: {method} needs {package}, which is not installed; pip install {package}"
+        )
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def principal_components(features: NDArray[Any], count: int) -> NDArray[np.float64]:
     """Projections (N, count) on the directions of greatest variance, greatest first.
 
@@ -53,8 +66,13 @@ def principal_components(features: NDArray[Any], count: int) -> NDArray[np.float
     do not flip from one machine to the next. Where there are fewer directions, the rest is 0.
     """
     centred = features - features.mean(axis=0, dtype=np.float64)
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    leading = directions[:, ::-1][:, :count]
+    if centred.shape[0] >= centred.shape[1]:
+        _, directions = np.linalg.eigh(centred.T @ centred)
+        leading = directions[:, ::-1][:, :count]
+    else:  # of many features: the same directions, from the smaller of both products
+        _, mixtures = np.linalg.eigh(centred @ centred.T)
+        leading = centred.T @ mixtures[:, ::-1][:, :count]
+        leading /= np.maximum(np.linalg.norm(leading, axis=0), np.finfo(np.float64).tiny)
     largest = np.take_along_axis(leading, np.abs(leading).argmax(axis=0)[None], axis=0)
     projected: NDArray[np.float64] = centred @ (leading * np.where(largest < 0, -1.0, 1.0))
     return np.pad(projected, ((0, 0), (0, count - projected.shape[1])))

@@ -141,13 +141,6 @@ class Evaluation:
         return np.flatnonzero((self.codes == code) & (self.right == right))[:most]
 
 
-def sure_text(probability: float) -> str:
-    """0.912 as "91.2 %"; no certainty that is not there, so neither 100 % nor 0 %."""
-    if probability >= 0.9995:
-        return ">99.9 %"
-    return "<0.1 %" if probability < 0.0005 else f"{100 * probability:.1f} %"
-
-
 @dataclass(frozen=True)
 class NumbersEvaluation:
     """A regressor's predictions (N, T) of targets (N, T) that are known, in their own units."""

@@ -11,7 +11,7 @@ from fastnn.training.callbacks import EpochReport
 
 _NUMBER = {"int": (int,), "float": (int, float), "float | None": (int, float, type(None))}
 _KINDS = {item.name: _NUMBER[str(item.type)] for item in fields(EpochReport)}
-_HUGE = float("inf")
+_HUGE = 1e100  # numbers beyond it are damage, too, and would overflow where they are squared
 _LARGEST = 2**63  # whole numbers beyond it are damage, and more than a float may hold
 
 
@@ -53,7 +53,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def _finite(text: str) -> float | None:
     value = float(text)
-    return value if -_HUGE < value < _HUGE else None
+    return value if abs(value) < _HUGE else None
 
 
 def _whole(text: str) -> int | None:

@@ -24,8 +24,9 @@ _HOTTEST = 100.0  # temperatures are sought between 1 / 100 and 100
 
 def softmax(z: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
     """p = exp(z / T) / sum of exp(z / T), (N, C); each row shifted by its maximum first."""
-    scaled = z.astype(np.float64) / temperature
+    scaled = z.astype(np.float64)
     scaled -= scaled.max(axis=1, keepdims=True)
+    scaled /= temperature
     np.exp(scaled, out=scaled)
     scaled /= scaled.sum(axis=1, keepdims=True)
     return scaled

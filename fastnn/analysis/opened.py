@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fastnn.analysis.history import read_facts, read_history
+from fastnn.analysis.runs import read_run
 from fastnn.backend import get_backend
 from fastnn.data.download import Progress
 from fastnn.data.examples import Dataset, Examples
@@ -19,6 +20,7 @@ from fastnn.training.build import hold_out
 from fastnn.training.callbacks import EpochReport
 from fastnn.training.classifier import Classifier
 from fastnn.training.config import TrainConfig
+from fastnn.training.layout import BEST, ENVIRONMENT, METRICS
 from fastnn.training.predictor import weights_file
 from fastnn.training.regressor import Regressor
 from fastnn.training.run import in_memory, limited, load_data
@@ -44,11 +46,16 @@ class OpenedRun:
         """The epochs' figures, oldest first; lines that are damaged or cut off are left out."""
         if self.folder is None:
             return []
-        return read_history(self.folder / "metrics.jsonl")
+        return read_history(self.folder / METRICS)
 
-    def facts(self, name: str) -> dict[str, Any]:
-        """What `environment.json` or `result.json` holds; nothing where it is missing or broken."""
-        return {} if self.folder is None else read_facts(self.folder / name)
+    def result(self) -> Mapping[str, Any]:
+        """What the run ended with; nothing where it has gone on since, or of another network."""
+        run = None if self.folder is None or self.file.name != BEST else read_run(self.folder)
+        return {} if run is None else run.result
+
+    def environment(self) -> dict[str, Any]:
+        """Versions and device; nothing where that is missing or broken."""
+        return {} if self.folder is None else read_facts(self.folder / ENVIRONMENT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from fastnn.analysis.history import read_facts
-from fastnn.analysis.runs import Run, folders
+from fastnn.analysis.runs import Run, folders, read_run
 from fastnn.analysis.selection import Condition, merit
 from fastnn.errors import ConfigError, OutputError
 from fastnn.training.layout import CONFIG, FILES, held
@@ -32,7 +32,8 @@ class Criteria:
 
     `keep_best` chooses all but so many with the best validation, of each data set and kind of loss
     and among those that `where` leaves. The test part must not choose: its figures would then be of
-    networks picked to do well on it. Who has no validation figure cannot be ranked, and stays.
+    networks picked to do well on it. Who has no validation figure, or is broken, cannot be ranked
+    and stays.
     """
 
     where: Sequence[Condition] = ()
@@ -43,7 +44,7 @@ class Criteria:
 
     def __post_init__(self) -> None:
         if self.broken and self.unfinished:
-            raise ConfigError("unfinished: no run is both broken and unfinished; ask for one")
+            raise ConfigError("--unfinished: no run is both broken and unfinished; ask for one")
         if not (
             self.where or self.keep_best is not None or self.older_than is not None or self.broken
             or self.unfinished
@@ -75,7 +76,7 @@ def seconds(text: str) -> float:
     """A time in seconds from text: "30d", "12h", "2w" or "90m"."""
     found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([mhdw])\s*", text)
     if found is None:
-        raise ConfigError(f"older_than: {text!r} must be a time such as 30d, 12h, 2w or 90m")
+        raise ConfigError(f"--older-than: {text!r} must be a time such as 30d, 12h, 2w or 90m")
     return float(found[1]) * _UNITS[found[2]]
 
 
@@ -109,11 +110,13 @@ def refusal(path: Path, root: Path) -> str:
     return ""
 
 
-def remove(path: Path, root: Path) -> None:
+def remove(run: Run, root: Path) -> None:
     """Delete a run below `root`; OutputError where that must not or cannot be."""
+    path = run.path
     try:
-        with held(path):
-            reason = refusal(path, root)  # once more: now that nobody else writes there
+        with held(path) as locked:
+            # Once more, now that nobody else writes there: it may have gone on since it was chosen.
+            reason = refusal(path, root) or _change(run, locked=locked)
             if reason:
                 raise OutputError(f"{path}: left alone: {reason}")
             hidden = path.with_name(f".{path.name}.pruned")
@@ -165,10 +168,22 @@ def _is_own(entry: os.DirEntry[str]) -> bool:
     return name in FILES and entry.is_file(follow_symlinks=False)
 
 
+def _change(run: Run, *, locked: bool) -> str:
+    """What has become of a run since it was read, or nothing."""
+    now = read_run(run.path)
+    # Whoever has the lock would see himself as the one who trains there.
+    state = "gone" if now is None else replace(now, held=False).state
+    if state != run.state:
+        return f"it was {run.state} and is {state} now"
+    if not locked and run.state in ("stopped", "empty"):
+        return "this system has no locks, so it may be running"
+    return ""
+
+
 def _all_but_best(runs: list[Run], count: int) -> list[Run]:
     groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        if merit(run) is not None:
+        if run.state != "broken" and merit(run) is not None:
             loss = "classes" if run.classifies else run.settings["loss"]
             groups[str(run.settings["dataset"]), str(loss)].append(run)
     spared = {

@@ -225,9 +225,28 @@ def _problem(
     for name, size in sizes.items():
         if size == 0:
             return f"{name} is empty"
+        if size is not None and not _is_whole(path / name, size):
+            return f"{name} is damaged or cut off"
     if sizes[LAST] is None and (ended or sizes[BEST]):
         return "" if ended and sizes[BEST] else f"{LAST} is missing"
     return ""
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    """Whether a safetensors file is as long as its header says: 8 bytes, header, arrays.
+
+    What the arrays hold is not read.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length < size else {}
+        ends = [
+            entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"
+        ]
+        return size == 8 + length + max(ends, default=-1)
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return False
 
 
 def _is_result(result: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.analysis.evaluation import Evaluation, sure_text
+from fastnn.analysis.evaluation import Evaluation
 from fastnn.analysis.palette import DIVERGING, FAINT, GREY, GRID, INK, RIGHT, WRONG
 from fastnn.analysis.style import (
     BODY,
@@ -26,6 +26,7 @@ from fastnn.analysis.style import (
     one_line,
     width_of,
 )
+from fastnn.analysis.wording import sure_text
 from fastnn.data.examples import picture_shape
 from fastnn.errors import ConfigError
 

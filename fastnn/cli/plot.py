@@ -11,7 +11,7 @@ import typer
 
 from fastnn.cli import output
 from fastnn.cli.options import Device, Json, Run, Threads
-from fastnn.cli.saved import DataDir, TestData, open_with_data
+from fastnn.cli.saved import DataDir, TestData, open_with_data, place_beside
 from fastnn.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ KINDS = {
     "answers": Kind(per_class=(4, 10)),
     "weights": Kind(numbers=True, count=(40, 400)),
     "calibration": Kind(),
-    "embedding": Kind(count=(2000, 20000), method=True),
+    "embedding": Kind(count=(1500, 20000), method=True),
     "predicted": Kind(classes=False, numbers=True),
 }
 
@@ -65,7 +65,9 @@ def plot(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE", help=".png, .svg or .pdf [default: NAME.png beside the run]"
+            "--out",
+            metavar="FILE",
+            help=".png, .svg or .pdf [default: NAME.png in the run's folder]",
         ),
     ] = None,
     count: Annotated[
@@ -98,18 +100,18 @@ def plot(
     embedding     the last hidden layer in the plane
     predicted     predicted over true numbers, of a regression
 
-    All but curves and weights read the test part of the run's data.
+    All but curves and weights read the test part of the run's data; where there is none, the
+    validation part, and say so.
     """  # noqa: D301 - this backslash is the character that keeps click from joining the lines
     with output.exit_codes(as_json=json):
         from fastnn.analysis.style import rendered, require_matplotlib, suffix_of
         from fastnn.training.checkpoint import write_atomically
-        from fastnn.training.predictor import weights_file
 
         test = {"data_dir": data_dir, "test_data": test_data, "quiet": json}
         asked = _checked(
             what, count, per_class, method, test | {"device": device, "threads": threads}
         )
-        path = weights_file(run).parent / f"{what}.png" if out is None else out
+        path = out or place_beside(run, f"{what}.png")
         suffix = suffix_of(path)
         require_matplotlib()
         paper = _DRAWN[what](run, asked)
@@ -198,20 +200,16 @@ def _curves(run: Path, asked: Asked) -> Any:
 
 def _weights(run: Path, asked: Asked) -> Any:
     from fastnn.analysis import plots, sheets
-    from fastnn.data.examples import picture_shape
 
     opened = _opened(run, asked)
     model, schema = opened.predictor.model, opened.predictor.schema
     first = model.backend.to_host(model.params["layers.0.weight"])
     note = f"{Path(opened.config.dataset).name} · {opened.name}"
-    picture = picture_shape(schema.shape)
-    if picture is None:
-        header = schema.columns[schema.label_columns :]
-        names = header or tuple(f"column {column}" for column in range(schema.width))
-        return plots.column_norms(first, names, most=asked.count, note=note)
+    if schema.picture is None:
+        return plots.column_norms(first, schema.features, most=asked.count, note=note)
     linear = len(model.sizes) == 2
     units = (schema.class_names or schema.targets) if linear else ()
-    return sheets.weights(first, picture, names=units, most=asked.count, note=note)
+    return sheets.weights(first, schema.picture, names=units, most=asked.count, note=note)
 
 
 def _predicted(run: Path, asked: Asked) -> Any:
@@ -240,14 +238,15 @@ def _calibration(run: Path, asked: Asked) -> Any:
         output.note(f"no temperature was fitted: {data.unvalidated}")
     else:
         temperature = Evaluation.of(predictor, data.valid).fitted_temperature()
-        note += f"\ntemperature fitted on {len(data.valid.labels):,} held-out examples"
+        note += f"\ntemperature fitted on {len(data.valid.labels):,} validation examples"
     return calibration(Evaluation.of(predictor, data.test), temperature, note=note)
 
 
 def _embedding(run: Path, asked: Asked) -> Any:
     from fastnn.analysis.class_plots import embedding_map
-    from fastnn.analysis.embedding import embed
+    from fastnn.analysis.embedding import embed, require_method
 
+    require_method(asked.method)
     predictor, data, note = _opened_with_data(run, asked)
     features = predictor.hidden(data.test.inputs[: asked.count])
     if len(features) < len(data.test.labels):
@@ -269,9 +268,11 @@ def _sheet(run: Path, asked: Asked) -> Any:
     try:
         images = sheets.as_images(data.test.inputs, schema.shape)
     except ConfigError as error:
+        possible = [name for name, kind in KINDS.items() if kind.classes and name not in _SHEETS]
         raise ConfigError(
-            f"--what: {asked.what} shows images, and {data.name} has none: {error}"
-        ) from None
+            f"--what: {asked.what} shows images, and {data.name} has none; of its examples there "
+            f"are {', '.join(possible)}"
+        ) from error
     if asked.what == "samples" and asked.by_class:
         return sheets.contact_sheet(
             images, data.test.labels, schema.class_names, per_class=asked.per_class, note=note
@@ -283,12 +284,12 @@ def _sheet(run: Path, asked: Asked) -> Any:
     return draw(said, images, count=asked.count, note=note)
 
 
+_SHEETS = ("samples", "mistakes", "answers")
+
 _DRAWN: dict[str, Callable[[Path, Asked], Any]] = {
     "curves": _curves,
     "confusion": _confusion,
-    "samples": _sheet,
-    "mistakes": _sheet,
-    "answers": _sheet,
+    **dict.fromkeys(_SHEETS, _sheet),
     "weights": _weights,
     "calibration": _calibration,
     "embedding": _embedding,

@@ -48,7 +48,8 @@ def prune(
     """Show which runs in DIR fit every criterion given; with --yes, delete them.
 
     Never deleted: runs that are being trained, links, and folders that hold any file that is not
-    a run's own (pictures, predictions).
+    a run's own, such as predictions. Its report and pictures of the names that fastnn plot gives
+    are its own.
     """
     with output.exit_codes(as_json=json):
         from datetime import datetime
@@ -71,7 +72,7 @@ def prune(
         for run in chosen:
             if yes and not stay[run.path]:
                 try:
-                    pruning.remove(run.path, folder)
+                    pruning.remove(run, folder)
                 except OutputError as error:
                     stay[run.path] = str(error)
                     failed += 1

@@ -9,8 +9,11 @@ import typer
 
 from fastnn.cli import output
 from fastnn.cli.options import Device, Json, Run, Threads
-from fastnn.cli.saved import DataDir, TestData, open_with_data
+from fastnn.cli.saved import DataDir, TestData, open_with_data, place_beside
+from fastnn.errors import ConfigError
 from fastnn.training.layout import REPORT
+
+_SUFFIXES = (".html", ".htm")
 
 
 def report(
@@ -57,13 +60,16 @@ def write_report(
     from fastnn.analysis.report import render_report, require_packages
     from fastnn.training.checkpoint import write_atomically
 
+    if out is not None and out.suffix.lower() not in _SUFFIXES:
+        raise ConfigError(f"--out: {str(out)!r} must end with {' or '.join(_SUFFIXES)}")
     require_packages()
+    path = out or place_beside(run, REPORT)
     opened, data = open_with_data(
         run, device=device, threads=threads, data_dir=data_dir, test_data=test_data, quiet=quiet,
         or_validation=True,
     )  # fmt: skip
-    path = out or opened.file.parent / REPORT
-    write_atomically(path, render_report(opened, data).encode())
+    # A folder's name need not be text: what is none of it becomes a question mark.
+    write_atomically(path, render_report(opened, data).encode("utf-8", "replace"))
     return path
 
 

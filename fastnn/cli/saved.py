@@ -22,6 +22,21 @@ TestData = Annotated[
 ]
 
 
+def place_beside(run: Path, name: str) -> Path:
+    """Where a file about a run goes by itself: into its folder.
+
+    Of a file of weights that lies in no run folder, beside it and called after it, since what else
+    lies there is not the run's.
+    """
+    from fastnn.training.layout import CONFIG
+    from fastnn.training.predictor import weights_file
+
+    file = weights_file(run)
+    if run.is_dir() or (file.parent / CONFIG).exists():
+        return file.parent / name
+    return file.with_name(f"{file.stem}-{name}")
+
+
 def open_with_data(
     run: Path,
     *,

@@ -72,7 +72,7 @@ def train(
             return
         if resume is None:
             settings = layered(recipe, config, given)
-            result = _start(settings, out or Path("runs"), name, json, quiet)
+            result = _start(settings, out or Path("runs"), name, json, quiet, report)
             target = settings.target_accuracy
         else:
             clash = {"recipe": recipe, "config": config, "out": out, "name": name}
@@ -133,7 +133,9 @@ def _show_plan(config: TrainConfig, as_json: bool, quiet: bool) -> None:
     print_settings(config.to_dict())
 
 
-def _start(config: TrainConfig, out: Path, name: str | None, as_json: bool, quiet: bool) -> Result:
+def _start(
+    config: TrainConfig, out: Path, name: str | None, as_json: bool, quiet: bool, report: bool
+) -> Result:
     from fastnn.backend import get_backend
     from fastnn.kernels import kernels_for
     from fastnn.training.run import train as run_train
@@ -143,6 +145,11 @@ def _start(config: TrainConfig, out: Path, name: str | None, as_json: bool, quie
         get_backend(config.device, threads=config.threads), config.kernels, config.precision
     )
     data = _load(config, quiet)
+    if report and data.test is None and not config.val:
+        raise ConfigError(
+            "report: there would be nothing to report on: give a test part with --test-data, or "
+            "hold out a validation part with --val 0.1"
+        )
     callbacks = _callbacks(data, as_json, quiet)
     return run_train(config, data=data, out=out, name=name, callbacks=callbacks)
 

@@ -61,6 +61,14 @@ class Schema:
         return picture_shape(self.shape) if self.pixels else None
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the values of an example, (D,): a table's header, else x0, x1, ..."""
+        header = self.columns[self.label_columns :]
+        if len(header) == self.width:
+            return header
+        return tuple(f"x{place}" for place in range(self.width))
+
+    @property
     def label_columns(self) -> int:
         """How many columns of a table hold labels."""
         return len(self.targets) or 1

@@ -36,7 +36,9 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
             inside = sorted(
                 file
                 for file in path.iterdir()
-                if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+                if file.suffix.lower() in SUFFIXES
+                and not file.name.startswith(".")
+                and file.is_file()
             )
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -59,7 +61,7 @@ def require_pictures(schema: Schema) -> None:
         import PIL  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "FILE: pictures are read by Pillow, which is not installed; pip install pillow"
+            "pictures need Pillow, which is not installed; pip install pillow"
         ) from None
 
 

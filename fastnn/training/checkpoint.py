@@ -65,7 +65,17 @@ def config_of(meta: Mapping[str, Any], source: Path) -> TrainConfig:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` under `path` at once: temporary file, fsync, rename, fsync of the folder."""
+    """Put `data` under `path` at once: temporary file, fsync, rename, fsync of the folder.
+
+    A link keeps its place, and what it leads to is written. What is no file, such as a pipe or
+    /dev/stdout, is written to as it is; a file that may not be written is left alone.
+    """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if path.exists() and not path.is_file() and not path.is_dir():
+        _write_through(path, data)
+        return
+    if path.is_file() and not os.access(path, os.W_OK):
+        raise OutputError(f"{path}: cannot be written (it is read-only); name another file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -80,6 +90,14 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError as error:
         kept = "; the previous one is untouched" if path.exists() else ""
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}){kept}") from error
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    try:
+        with path.open("wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,6 +14,9 @@ from fastnn.training.predictor import Predictor
 from fastnn.training.scoring import Score, evaluate
 
 
+_COLDEST = 1e-6  # temperature, and its inverse the hottest
+
+
 @dataclass(frozen=True, slots=True)
 class Classifier(Predictor):
     """Predicts classes from raw inputs, scaled as in training. Class codes count from 0.
@@ -32,12 +35,14 @@ class Classifier(Predictor):
         The outputs are divided by the temperature: above 1 makes the network less sure of itself
         and leaves its answers as they are. `fastnn evaluate` fits one on the validation part.
         """
-        if not (temperature > 0 and np.isfinite(temperature)):
-            raise ConfigError(f"temperature: {temperature} must be a finite number above 0")
+        if not _COLDEST <= temperature <= 1 / _COLDEST:
+            raise ConfigError(
+                f"temperature: {temperature} must be a number from {_COLDEST:g} to {1 / _COLDEST:g}"
+            )
         out = self.outputs(inputs)
         if len(out):
-            out /= temperature
             out -= out.max(axis=1, keepdims=True)
+            out /= temperature
             np.exp(out, out=out)
             out /= out.sum(axis=1, keepdims=True)
         return out

@@ -273,6 +273,9 @@ class GPU(ModuleType):
     def empty_like(self, array):
         return self.empty(array.shape, array.dtype)
 
+    def ascontiguousarray(self, array):
+        return self.fresh(np.ascontiguousarray(array))
+
     def asarray(self, host, dtype=None):
         if isinstance(host, ndarray) and (dtype is None or host.dtype == dtype):
             return host

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from fastnn.analysis.evaluation import Evaluation
 from fastnn.analysis.report.thumbnails import picture_uri
 from fastnn.training.classifier import Classifier
-from fastnn.training.regressor import Regressor
 
 VALUES = 8  # of a table's row that are shown
 
@@ -45,15 +43,7 @@ class Cards:
         if schema.picture is not None:
             uri = picture_uri(self.inputs[row].reshape(schema.picture))
         else:
-            names_of = columns_of(self.classifier)[:VALUES]
-            values = list(zip(names_of, self.inputs[row].tolist(), strict=False))
+            values = list(zip(schema.features[:VALUES], self.inputs[row].tolist(), strict=False))
         bars = [(names[code], float(p[code]), code == true) for code in e.worth_showing(row)]
         said, right = names[int(e.predicted[row])], bool(e.right[row])
         return Card(int(row), names[true], said, right, bars, uri, values)
-
-
-def columns_of(predictor: Classifier | Regressor) -> Sequence[str]:
-    """Names of the inputs, (D,)."""
-    schema = predictor.schema
-    named = schema.columns[schema.label_columns :]
-    return named if len(named) == schema.width else [f"x{n}" for n in range(schema.width)]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.analysis.metrics import MANY, Calibration
+from fastnn.analysis.wording import number_text
 
 Values = Sequence[float | None]
 
@@ -139,7 +140,8 @@ def reliability_chart(found: Calibration, after: Calibration | None) -> Reliabil
         Bar(
             _rounded(frame.left + place * wide / bins), _rounded(wide / bins - 1.5),
             _rounded(found.accuracy[place] * high), _rounded(room * count / most),
-            f"{count:,} examples, {100 * found.confidence[place]:.1f} % sure on average, "
+            f"{count:,} example{'' if count == 1 else 's'}, "
+            f"{100 * found.confidence[place]:.1f} % sure on average, "
             f"{100 * found.accuracy[place]:.1f} % right",
         )
         for place, count in enumerate(found.examples.tolist())
@@ -186,7 +188,7 @@ class AgreementChart:
 
 def agreement_chart(title: str, true: NDArray[Any], predicted: NDArray[Any]) -> AgreementChart:
     """One target's numbers (N,), on the same scale both ways."""
-    frame = Frame(420, 400, 70, 14, 406, 350)
+    frame = Frame(440, 400, 78, 14, 398, 346)
     both = np.concatenate([true, predicted]).astype(np.float64)
     ticks = round_numbers(float(both.min()), float(both.max()))
     low, high = min(ticks[0], float(both.min())), max(ticks[-1], float(both.max()))
@@ -198,9 +200,8 @@ def agreement_chart(title: str, true: NDArray[Any], predicted: NDArray[Any]) -> 
         return _rounded(frame.bottom - (value - low) / (high - low) * (frame.bottom - frame.top))
 
     marks = [(x(a), y(b)) for a, b in zip(true.tolist(), predicted.tolist(), strict=True)]
-    return AgreementChart(
-        title, frame, marks, [(Tick(x(t), f"{t:g}"), Tick(y(t), f"{t:g}")) for t in ticks]
-    )
+    written = [(Tick(x(tick), text), Tick(y(tick), text)) for tick, text in _written(ticks)]
+    return AgreementChart(title, frame, marks, written)
 
 
 def round_numbers(low: float, high: float, about: int = 5) -> list[float]:
@@ -215,6 +216,15 @@ def round_numbers(low: float, high: float, about: int = 5) -> list[float]:
     step = next(power * lead for lead in (1, 2, 5, 10) if power * lead >= raw * (1 - 1e-9))
     digits = max(0, -floor(log10(step)))
     return [round(n * step, digits) for n in range(floor(low / step), ceil(high / step) + 1)]
+
+
+def _written(ticks: list[float]) -> list[tuple[float, str]]:
+    """Numbers with as many digits as tell them apart."""
+    for digits in range(4, 17):
+        texts = [number_text(tick, digits) for tick in ticks]
+        if len(set(texts)) == len(texts):
+            break
+    return list(zip(ticks, texts, strict=True))
 
 
 def _path(marks: Sequence[tuple[float, float] | None]) -> str:

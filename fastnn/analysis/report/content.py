@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,7 @@ from fastnn.analysis import palette
 from fastnn.analysis.evaluation import Evaluation, NumbersEvaluation
 from fastnn.analysis.metrics import macro
 from fastnn.analysis.opened import OpenedRun, RunData
-from fastnn.analysis.report.cards import Cards, columns_of
+from fastnn.analysis.report.cards import Cards
 from fastnn.analysis.report.charts import (
     LineChart,
     agreement_chart,
@@ -33,14 +34,16 @@ from fastnn.training.regressor import Regressor
 
 FIRST, MISTAKES, PER_CLASS, UNITS, PAIRS = 5, 24, 7, 32, 8
 CELLS = 40  # classes at most that a confusion matrix on a page can show
-SCATTERED = 2000
+ROWS = 20  # classes at most whose right and wrong answers are shown
+CHARTS = 12  # targets at most whose predictions are drawn
+SCATTERED = 6000  # marks in all charts of predictions
 
 
 def content(opened: OpenedRun, data: RunData) -> dict[str, Any]:
     """Everything that the template names."""
     predictor, history = opened.predictor, opened.history()
     schema, model = predictor.schema, predictor.model
-    result, environment = opened.facts("result.json"), opened.facts("environment.json")
+    result, environment = opened.result(), opened.environment()
     common = {
         "name": opened.name,
         "version": __version__,
@@ -49,6 +52,7 @@ def content(opened: OpenedRun, data: RunData) -> dict[str, Any]:
         "kind": "images" if schema.picture else "examples",
         "pictures": schema.picture is not None,
         "history": history,
+        "untrained": opened.meta.get("epoch") == 0,
         "curves_of": _curves(opened, history),
         "valid_losses": any(report.valid_loss is not None for report in history),
         "network": "-".join(map(str, model.sizes)),
@@ -61,8 +65,10 @@ def content(opened: OpenedRun, data: RunData) -> dict[str, Any]:
         "environment": environment,
         "fingerprint": opened.meta.get("fingerprint", "unknown"),
         "seconds": _number(result, "seconds"),
+        "train_accuracy": _number(result, "train_accuracy"),
+        "train_r2": _number(result, "train_r2"),
         "device": result.get("device", "an unknown device"),
-        "splits": _splits(data),
+        "splits": _splits(data, classifies=model.objective.classifies),
         "first_layer": _first_layer(opened),
         "class_colours": list(zip(palette.CLASSES, palette.CLASSES_ON_DARK, strict=True)),
     }  # fmt: skip
@@ -75,7 +81,7 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
     evaluation = Evaluation.of(classifier, data.test)
     valid = None if data.valid is None else Evaluation.of(classifier, data.valid)
     temperature = None if valid is None else valid.fitted_temperature()
-    train_accuracy = _number(opened.facts("result.json"), "train_accuracy")
+    train_accuracy = _number(opened.result(), "train_accuracy")
     cards = Cards(evaluation, data.test.inputs, classifier)
     before = evaluation.calibration()
     after = None if temperature is None else evaluation.calibration(temperature)
@@ -86,10 +92,10 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
         "evaluation": evaluation,
         "valid": valid,
         "findings": findings(
-            evaluation, temperature=temperature, train_accuracy=train_accuracy,
-            history=opened.history(),
+            evaluation, temperature=temperature, history=opened.history(),
+            # Of another file, the gap says more about that file than about the training.
+            train_accuracy=train_accuracy if data.test_part == "test" else None,
         ),
-        "train_accuracy": train_accuracy,
         "macro": macro(evaluation.per_class),
         "confused": evaluation.most_confused(PAIRS),
         "cells": len(codes) <= CELLS,
@@ -108,7 +114,7 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
                 ]
                 for truth, right in (("right", True), ("wrong", False))
             }
-            for code in codes
+            for code in codes[:ROWS]
         ],
         "embeddings": embeddings(opened, evaluation, data.test.inputs),
     }  # fmt: skip
@@ -116,18 +122,21 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
 
 def _about_numbers(opened: OpenedRun, regressor: Regressor, data: RunData) -> dict[str, Any]:
     found = NumbersEvaluation.of(regressor, data.test)
+    valid = None if data.valid is None else NumbersEvaluation.of(regressor, data.valid)
     true, predicted = found.targets, found.predicted
     names = found.names
-    shown = generator(0, Stream.SAMPLE).permutation(len(true))[:SCATTERED]
+    shown = generator(0, Stream.SAMPLE).permutation(len(true))
+    shown = shown[: SCATTERED // min(len(found.names), CHARTS)]
     surprise = np.abs((predicted - true) / np.maximum(true.std(axis=0), 1e-12)).max(axis=1)
     return {
         "classifies": False,
         "numbers": found,
+        "valid": valid,
         "targets": list(zip(names, found.per_target, strict=True)),
         "findings": regression_findings(found, opened.history()),
         "agreements": [
             agreement_chart(name, true[shown, n], predicted[shown, n])
-            for n, name in enumerate(names)
+            for n, name in enumerate(names[:CHARTS])
         ],
         "agreement_count": len(shown),
         "rows": [
@@ -185,7 +194,7 @@ def _first_layer(opened: OpenedRun) -> dict[str, Any]:
         return {"units": units, "columns": [], "count": weights.shape[1], "most": most}
     norms = np.linalg.norm(weights, axis=1)
     order = np.argsort(-norms, kind="stable")[:UNITS]
-    names, top = columns_of(predictor), float(norms.max()) or 1.0
+    names, top = schema.features, float(norms.max()) or 1.0
     columns = [(names[n], float(norms[n]), float(norms[n]) / top) for n in order]
     return {"units": [], "columns": columns, "count": len(norms), "most": 0.0}
 
@@ -200,18 +209,22 @@ def _settings(config: TrainConfig) -> list[tuple[str, str, bool]]:
     return sorted(rows, key=lambda row: not row[2])
 
 
-def _splits(data: RunData) -> list[tuple[str, int | None, str]]:
+def _splits(data: RunData, *, classifies: bool) -> list[tuple[str, int | None, str]]:
     """Each part, how many examples, and what it was for."""
     valid = None if data.valid is None else len(data.valid.labels)
+    temperature = ", and the temperature" if classifies else ""
+    shown = "everything else on this page"
+    if data.test_part == "validation":  # there is no test part
+        shown = f"chose the epoch that is kept, and {shown}: which flatters the network a little"
     parts = [
         ("training", data.learned, "learned from; the curves' training figures"),
-        ("validation", valid, "chose the epoch that is kept, and the temperature"),
-        (data.test_part, len(data.test.labels), "everything else on this page"),
+        ("validation", valid, "chose the epoch that is kept" + temperature),
+        (data.test_part, len(data.test.labels), shown),
     ]
     return [part for part in parts if part[1]]
 
 
-def _number(values: dict[str, Any], name: str) -> float | None:
+def _number(values: Mapping[str, Any], name: str) -> float | None:
     """A number from a file that anybody may have edited."""
     value = values.get(name)
     return float(value) if isinstance(value, int | float) else None

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastnn.analysis.evaluation import Evaluation, NumbersEvaluation
+from fastnn.analysis.wording import isolated, number_text, percent_text
 from fastnn.training.callbacks import EpochReport
 
 _CLEAR_GAP = 0.03  # of accuracy between what was learned and the test part
 _CLEAR_ECE = 0.02
+_NAMED = 3  # targets, where there are more
 
 
 def findings(
@@ -31,15 +33,18 @@ def findings(
 
 def regression_findings(found: NumbersEvaluation, history: Sequence[EpochReport] = ()) -> list[str]:
     """How much of the targets is explained, and when training was at its best."""
-    errors = ", ".join(
-        f"{name} {row.rmse:.4g}" for name, row in zip(found.names, found.per_target, strict=True)
-    )
-    return [
-        f"It explains {100 * found.r2:.1f} % of the variance of what it predicts (R²; 0 % is what "
-        "the mean of the test part would).",
-        f"Its typical error, the root mean square, is {errors}.",
-        *of_epochs(history),
-    ]
+    rows = list(zip(found.names, found.per_target, strict=True))
+    said = []
+    if np.ptp(found.targets, axis=0).any():  # what never varies, or is one example, has none
+        said.append(
+            f"It explains {percent_text(found.r2)} of the variance of what it predicts; always "
+            "saying the mean would explain nothing."
+        )
+    worst = sorted(rows, key=lambda row: row[1].r2)[:_NAMED]
+    errors = ", ".join(f"{isolated(name)} {number_text(row.rmse)}" for name, row in worst)
+    which = "" if len(rows) == len(worst) else f" of the {len(worst)} that it knows least"
+    said.append(f"Its typical error{which}, the root mean square, is {errors}.")
+    return [*said, *of_epochs(history)]
 
 
 def of_epochs(history: Sequence[EpochReport]) -> list[str]:
@@ -67,12 +72,13 @@ def _of_classes(evaluation: Evaluation) -> list[str]:
     said = []
     if f1[best] > f1[worst]:
         said.append(
-            f"It knows {names[best]} best (F1 {100 * f1[best]:.1f} %) and {names[worst]} least "
-            f"({100 * f1[worst]:.1f} %)."
+            f"It knows {isolated(names[best])} best (F1 {percent_text(f1[best])}) and "
+            f"{isolated(names[worst])} least ({percent_text(f1[worst])})."
         )
     for pair in evaluation.most_confused(1):
         said.append(
-            f"Most often it takes {names[pair.true]} for {names[pair.taken_for]}: "
+            f"Most often it takes {isolated(names[pair.true])} for "
+            f"{isolated(names[pair.taken_for])}: "
             f"{pair.examples:,} of {evaluation.per_class[pair.true].support:,} times."
         )
     return said
@@ -80,15 +86,16 @@ def _of_classes(evaluation: Evaluation) -> list[str]:
 
 def _of_confidence(evaluation: Evaluation, temperature: float | None) -> list[str]:
     ece, sure = evaluation.calibration().ece, float(evaluation.confidence.mean())
-    about = f"It is {100 * sure:.1f} % sure on average and {100 * evaluation.accuracy:.1f} % right"
+    right = percent_text(evaluation.accuracy)
+    about = f"It is {percent_text(sure)} sure on average and {right} right"
     if ece < _CLEAR_ECE:
-        return [f"{about}: its probabilities can be taken at their word (ECE {100 * ece:.1f} %)."]
+        return [f"{about}: its probabilities can be taken at their word (ECE {percent_text(ece)})."]
     kind = "too sure of itself" if sure > evaluation.accuracy else "less sure than it could be"
-    said = f"{about}: {kind} (ECE {100 * ece:.1f} %)."
+    said = f"{about}: {kind} (ECE {percent_text(ece)})."
     if temperature is not None:
         after = evaluation.calibration(temperature).ece
         if after < ece:
-            said += f" With a temperature of {temperature:.2f} the ECE is {100 * after:.1f} %."
+            said += f" With a temperature of {temperature:.2f} the ECE is {percent_text(after)}."
     return [said]
 
 
@@ -96,7 +103,7 @@ def _of_gap(accuracy: float, train_accuracy: float | None) -> list[str]:
     if train_accuracy is None:
         return []
     gap = 100 * (train_accuracy - accuracy)
-    about = f"On what it learned from it is {100 * train_accuracy:.1f} % right"
+    about = f"On what it learned from it is {percent_text(train_accuracy)} right"
     if gap > 100 * _CLEAR_GAP:
         return [f"{about}, {gap:.1f} points more: it has learned part of that by heart."]
-    return [f"{about}, so it has hardly learned by heart."]
+    return [f"{about}, hardly more: little of it is learned by heart."]

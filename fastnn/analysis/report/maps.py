@@ -15,11 +15,11 @@ from fastnn.analysis.report.charts import Frame, scatter_places
 from fastnn.analysis.report.thumbnails import Sheet, sheet, sheet_room
 from fastnn.rng import Stream, generator
 
-POINTS = 1500  # t-SNE takes some seconds for them
+POINTS = 1000  # t-SNE takes some seconds for them
 NAMED = 20  # classes at most whose names stand in the map
 
 _FRAME = Frame(720, 560, 8, 8, 712, 552)
-_NAME_WIDTH, _NAME_HEIGHT = 80, 17
+_NAME_WIDTH, _NAME_HEIGHT = 80, 18
 _TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 
@@ -51,6 +51,11 @@ class Embeddings:
     points: list[Point]
     sheet: Sheet | None
     of: str  # what was laid out
+
+    @property
+    def codes(self) -> set[int]:
+        """The classes that are to be seen."""
+        return {point.code for point in self.points}
 
     @property
     def facts(self) -> list[tuple[int, int, int]]:
@@ -101,6 +106,7 @@ def _way(method: str, places: list[tuple[float, float]], codes: NDArray[np.integ
     medians = {code: np.median(at[codes == code], axis=0).tolist() for code in found.tolist()}
     names: list[tuple[tuple[float, float], int]] = []
     for code, (x, y) in sorted(medians.items(), key=lambda item: item[1][1]):
+        x = min(max(x, _NAME_WIDTH / 2), _FRAME.width - _NAME_WIDTH / 2)
         for (other_x, other_y), _ in names:  # from the top down: below what it would cover
             if abs(x - other_x) < _NAME_WIDTH and y - other_y < _NAME_HEIGHT:
                 y = other_y + _NAME_HEIGHT

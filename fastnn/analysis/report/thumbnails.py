@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from fastnn.analysis import palette
 from fastnn.errors import ConfigError
 
-_LARGEST = 64  # pixels of a thumbnail's longer side
+_LARGEST = 56  # pixels of a thumbnail's longer side
 _HOVERED = 32  # and of one in a sheet
-_SHEET_BYTES = 3_000_000  # of a sheet's pixels: base64 and all, a report stays below 5 MB
+_SHEET_BYTES = 1_000_000  # of a sheet's pixels: whatever they are, a report stays below 5 MB
 _NEGATIVE, _MIDDLE, _POSITIVE = (
     np.frombuffer(bytes.fromhex(colour[1:]), np.uint8).astype(float)
     for colour in palette.DIVERGING[1:4]
@@ -27,7 +27,7 @@ def require_pillow() -> None:
         import PIL.Image  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "report: its pictures need Pillow, which is not installed; pip install pillow"
+            "reports need Pillow, which is not installed; pip install pillow"
         ) from None
 
 

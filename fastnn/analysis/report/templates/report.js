@@ -8,8 +8,13 @@
   const isDark = () => (document.documentElement.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
   const label = () => { button.textContent = isDark() ? "Light" : "Dark"; };
   button.hidden = false;
+  const stored = (action) => { try { return action(localStorage); } catch { return null; } };
+  const chosen = stored((store) => store.getItem("fastnn-theme"));
+  if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
   button.addEventListener("click", () => {
-    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+    const theme = isDark() ? "light" : "dark";
+    document.documentElement.dataset.theme = theme;
+    stored((store) => store.setItem("fastnn-theme", theme));
     label();
   });
   system.addEventListener("change", label);
@@ -66,16 +71,18 @@ for (const plot of document.querySelectorAll(".epochs .plot")) {
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-    const rising = head.getAttribute("aria-sort") === "descending";
+    const named = column === 0, sorted = head.getAttribute("aria-sort");
+    const rising = sorted ? sorted === "descending" : named;  // names from A, figures from the top
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", rising ? "ascending" : "descending");
     const key = (row) => {
       const text = row.cells[column].textContent, number = parseFloat(text.replace(/,/g, ""));
-      return column === 0 ? text : Number.isNaN(number) ? -1 : number;
+      return named ? text : Number.isNaN(number) ? -1 : number;
     };
+    const order = new Intl.Collator(undefined, { numeric: true }).compare;
     const rows = [...body.rows].sort((a, b) => {
       const [x, y] = [key(a), key(b)];
-      return (x < y ? -1 : x > y ? 1 : 0) * (rising ? 1 : -1);
+      return (named ? order(x, y) : x - y) * (rising ? 1 : -1);
     });
     body.append(...rows);
   }));
@@ -112,9 +119,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
         const left = (n % sheet.columns) * sheet.width * scale, top = Math.floor(n / sheet.columns) * sheet.height * scale;
         picture.style.backgroundPosition = `-${left}px -${top}px`;
       }
-      words.replaceChildren(document.createElement("strong"), document.createElement("br"));
-      words.firstChild.textContent = names[code];
-      words.append(code === said ? "said so ✓" : `said ${names[said]} ✗`, document.createElement("br"), `#${row}`);
+      const part = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
+      const verdict = code === said ? ["said so ✓"] : ["said ", part("bdi", names[said]), " ✗"];
+      const name = part("strong", "");
+      name.append(part("bdi", names[code]));
+      words.replaceChildren(name, part("br", ""), ...verdict, part("br", ""), `#${row}`);
       spoken.textContent = `${names[code]}, said ${names[said]}, number ${row}`;
       tip.style.display = "flex";
       const box = map.getBoundingClientRect(), at = mark.getBoundingClientRect();
@@ -144,7 +153,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
         n = (n + step + points.length) % points.length;
         if (only === null || points[n][0] === only) break;
       }
-      show(n);
+      if (only === null || points[n][0] === only) show(n);
     });
     document.querySelectorAll('input[name="way"]').forEach((input) => input.addEventListener("change", hide));
     const buttons = [...document.querySelectorAll(".classes button")];
@@ -155,6 +164,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
       map.querySelectorAll(".way").forEach((svg) => svg.querySelectorAll("use").forEach((mark, n) => {
         mark.classList.toggle("dim", only !== null && points[n][0] !== only);
       }));
+      map.querySelectorAll("text").forEach((text) => {
+        text.classList.toggle("dim", only !== null && !text.classList.contains(`k${only}`));
+      });
     }));
   }
 }
