@@ -239,10 +239,11 @@ def test_a_gpu_sees_both_ways_where_asked(tmp_path, gpu):
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e-3, 1e6])
-def test_a_temperature_near_zero_leaves_the_answer_alone(trained, temperature):
+def test_an_extreme_temperature_leaves_the_answer_alone(trained, temperature):
     x = blobs().test.inputs
     said = trained.classifier.predict_proba(x, temperature=temperature)
-    assert np.array_equal(said.argmax(axis=1), trained.classifier.predict(x))
+    own = said[np.arange(len(x)), trained.classifier.predict(x)]
+    assert (own >= said.max(axis=1) - 1e-6).all()
     np.testing.assert_allclose(said.sum(axis=1), 1, rtol=1e-5)
 
 

@@ -156,11 +156,21 @@ def test_ink_on_nothing_lies_over_what_becomes_black(tmp_path):
 def test_a_palette_and_grey_may_be_transparent(tmp_path):
     grey = saved(tmp_path, "grey.png", np.full((28, 28), 180, np.uint8), transparency=180)
     assert np.all(read(grey) == 0)
-    assert np.all(read(grey, invert=True) == 0)
+    assert np.all(read(grey, invert=True) == 255)  # nothing is drawn there that could be dark
     image = Image.fromarray(drawn()).convert("P")
     image.putpalette([255, 255, 255] * 256)
     assert np.all(read(saved(tmp_path, "p.png", image)) == 255)
     assert np.all(read(saved(tmp_path, "p.png", image, transparency=bytes(256))) == 0)
+
+
+def test_what_is_drawn_can_be_told_from_what_is_transparent(tmp_path):
+    for ink in (0, 255):
+        pixels = np.full((28, 28, 4), ink, np.uint8)
+        pixels[..., 3] = 0
+        pixels[10:18, 10:18, 3] = 255
+        found = read(saved(tmp_path, f"{ink}.png", pixels)).reshape(28, 28)
+        assert np.all(found[10:18, 10:18] == ink)
+        assert np.all(found[0] == 255 - ink)
 
 
 def test_colours_keep_their_order_and_become_grey_by_luma(tmp_path):

@@ -169,7 +169,7 @@ def test_a_page_shows_all_that_is_on_record(runs):
     assert "momentum" not in text
     assert re.search(r"^numpy +\d", text, re.M)
     (done,) = events(printed("show", run, "--json").stdout)
-    assert f"fingerprint       {done['fingerprint']}" in text
+    assert f"fingerprint    {done['fingerprint']}" in text
     assert done["files"] == {file.name: file.stat().st_size for file in run.iterdir()}
     assert max(map(len, text.splitlines()[:12])) <= 60 + len(str(run))
 

@@ -24,6 +24,7 @@ from fastnn.analysis.palette import (
     class_marker,
 )
 from fastnn.analysis.style import BODY, SMALL, TITLE, WIDTH, finished, fitted, frame, new_figure
+from fastnn.analysis.wording import percent_text
 
 if TYPE_CHECKING:
     from fastnn.analysis.evaluation import Evaluation
@@ -94,12 +95,12 @@ def calibration(evaluation: Evaluation, temperature: float | None = None, *, not
     """
     from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter, NullLocator
 
-    found = [("as trained", evaluation.calibration(), VERMILION, "o")]
+    found = [("as trained", evaluation.calibration(), BLUE, "o")]
     if temperature is not None:
         label = f"temperature {temperature:.2f}"
-        found.append((label, evaluation.calibration(temperature), BLUE, "s"))
-    title = f"Right {100 * evaluation.accuracy:.1f} % of the time, sure of itself "
-    title += f"{100 * evaluation.confidence.mean():.1f} %"
+        found.append((label, evaluation.calibration(temperature), VERMILION, "s"))
+    title = f"Right {percent_text(evaluation.accuracy)} of the time, sure of itself "
+    title += percent_text(float(evaluation.confidence.mean()))
     note = f"{note}\nhollow: fewer than {MANY} examples"
     paper = new_figure(6.2, title, note)
     above, below = paper.subplots(2, sharex=True, height_ratios=(3.2, 1))

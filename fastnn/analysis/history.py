@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,17 @@ def read_history(path: Path) -> list[EpochReport]:
         if all(type(values[name]) in kinds for name, kinds in _KINDS.items()):
             reports.append(EpochReport(**values))
     return reports
+
+
+def best_epoch(history: Sequence[EpochReport]) -> EpochReport | None:
+    """The epoch whose weights a run keeps: most accurate in validation, of equals least loss.
+
+    None where nothing was held out: the last is kept.
+    """
+    scored = [report for report in history if report.valid_loss is not None]
+    if not scored:
+        return None
+    return max(scored, key=lambda r: (r.valid_accuracy or 0.0, -(r.valid_loss or 0.0)))
 
 
 def read_facts(path: Path) -> dict[str, Any]:

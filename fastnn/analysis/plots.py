@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn.analysis.history import best_epoch
 from fastnn.analysis.palette import BLUE, FAINT, GREY, INK, PARTS, VERMILION
 from fastnn.analysis.style import BODY, SMALL, WIDTH, finished, fitted, frame, new_figure, spread
 from fastnn.errors import DataError
@@ -50,10 +51,11 @@ def curves(history: Sequence[EpochReport], *, note: str = "") -> Any:
         ("learning rate", {"": _known([report.learning_rate for report in history])}, 1.25),
     ]
     rows = [row for row in rows if not np.isnan(list(row[1].values())).all()]
-    best = best_epoch(history)
+    kept = best_epoch(history)
+    best = None if kept is None else kept.epoch
     title = f"{len(history)} epoch" + ("s" if len(history) > 1 else "")
     if best is not None and len(history) > 1:
-        title += f", the best of them {best}"
+        title += f"; the best is epoch {best}"
     paper = new_figure(sum(row[2] for row in rows) + 0.3, title, note)
     all_axes = paper.subplots(
         len(rows), sharex=True, squeeze=False, height_ratios=[row[2] for row in rows]
@@ -62,16 +64,9 @@ def curves(history: Sequence[EpochReport], *, note: str = "") -> Any:
         _over_epochs(axes, epochs, lines, best)
         axes.set_title(name, loc="left", size=BODY, color=INK)
     all_axes[-1].set_xlabel("epoch")
+    all_axes[-1].set_ylim(bottom=0)  # a constant rate is a line, not a scale of rounding errors
     frame(all_axes[-1])
     return finished(paper)
-
-
-def best_epoch(history: Sequence[EpochReport]) -> int | None:
-    """The epoch whose weights a run keeps: most accurate in validation, of equals least loss."""
-    scored = [report for report in history if report.valid_loss is not None]
-    if not scored:
-        return None
-    return max(scored, key=lambda r: (r.valid_accuracy or 0.0, -(r.valid_loss or 0.0))).epoch
 
 
 def learning_rates(found: RangeTest, title: str) -> Any:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fastnn.analysis.history import read_facts, read_history
+from fastnn.analysis.history import best_epoch, read_facts, read_history
 from fastnn.errors import CheckpointError, DataError
 from fastnn.training.callbacks import EpochReport
 from fastnn.training.config import TrainConfig
@@ -99,13 +99,8 @@ class Run:
     @cached_property
     def best_epoch(self) -> EpochReport | None:
         """The epoch whose network is kept: the best validation, or the last without one."""
-        validated = [report for report in self.history if report.valid_loss is not None]
-        if not validated:
-            return self.history[-1] if self.history else None
-        return max(
-            validated,
-            key=lambda report: (report.valid_accuracy or 0.0, -(report.valid_loss or 0.0)),
-        )
+        best = best_epoch(self.history)
+        return best or (self.history[-1] if self.history else None)
 
     @cached_property
     def figures(self) -> dict[str, Any]:

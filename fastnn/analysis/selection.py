@@ -33,13 +33,13 @@ class Condition:
         found = _FORM.fullmatch(text)
         if found is None:
             raise ConfigError(
-                f"where: {text!r} must be a setting or figure, one of = != < <= > >=, and a "
+                f"--where: {text!r} must be a setting or figure, one of = != < <= > >=, and a "
                 "value, such as 'hidden=512,256' or 'test_accuracy>=0.9'"
             )
         key = found[1].replace("-", "_")
         if key not in KEYS:
             raise ConfigError(
-                f"where: {found[1]!r} is neither a setting nor a figure of a run"
+                f"--where: {found[1]!r} is neither a setting nor a figure of a run"
                 f"{did_you_mean(key, KEYS)}"
             )
         return cls(key, found[2], found[3])
@@ -54,8 +54,8 @@ class Condition:
                 return bool(compare(value, number))
             if self.sign not in ("=", "!="):
                 raise ConfigError(
-                    f"where: {self.key} is a number, and {self.wanted!r} is none; compare it with "
-                    f"one, such as {self.key}{self.sign}0.5"
+                    f"--where: {self.key} is a number, and {self.wanted!r} is none; compare it "
+                    f"with one, such as {self.key}{self.sign}0.5"
                 )
         elif value is None and self.sign not in ("=", "!="):
             return False
@@ -81,8 +81,12 @@ def merit(run: Run) -> tuple[int, float] | None:
     return None if loss is None else (0, -loss)
 
 
-def _tested(run: Run) -> float | None:
-    return run.figures.get("test_accuracy", run.figures.get("test_r2"))
+def _tested(run: Run) -> tuple[int, float] | None:
+    """Accuracies first: an R^2 cannot be compared with them."""
+    accuracy, r2 = (run.figures.get(f"test_{name}") for name in ("accuracy", "r2"))
+    if accuracy is not None:
+        return 1, accuracy
+    return None if r2 is None else (0, r2)
 
 
 # What to sort by, and whether the greatest comes first.
@@ -100,7 +104,9 @@ SORTS: Mapping[str, tuple[Callable[[Run], Any], bool]] = {
 def ordered(runs: Iterable[Run], by: str, *, reverse: bool = False) -> list[Run]:
     """Newest, best, first in the alphabet, or quickest first; who has no such figure, last."""
     if by not in SORTS:
-        raise ConfigError(f"sort: {by!r} is not one of {', '.join(SORTS)}{did_you_mean(by, SORTS)}")
+        raise ConfigError(
+            f"--sort: {by!r} is not one of {', '.join(SORTS)}{did_you_mean(by, SORTS)}"
+        )
     value, greatest_first = SORTS[by]
     by_name = sorted(runs, key=lambda run: run.name, reverse=greatest_first)
     known = [run for run in by_name if value(run) is not None]

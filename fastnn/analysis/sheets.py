@@ -113,6 +113,7 @@ def mistakes(evaluation: Evaluation, images: Images, *, count: int = 12, note: s
     for n, row in enumerate(rows.tolist()):
         x, y = _EDGE + n % 2 * column, n // 2 * pitch
         sheet.image(images[row], x, y, side)
+        sheet.text(x, y + side * _aspect(images) + 0.03, f"#{row}", color=FAINT, size=_TINY)
         _bars(sheet, evaluation, row, x + side + 0.14, y, column - side - 0.44)
     return sheet.done()
 
@@ -158,11 +159,11 @@ def weights(
     for zero. `names` are those of the units, where the layer is the only one.
     """
     order = np.argsort(-np.linalg.norm(first, axis=0), kind="stable")[:most]
-    top = float(np.abs(first).max()) or 1.0
+    top = full_colour(first[:, order])
     pictures = first.T[order].reshape(len(order), *shape)
     in_colour = pictures.ndim == 4 and pictures.shape[3] == 3
     if in_colour:
-        pictures = 0.5 + pictures / (2 * top)
+        pictures = np.clip(0.5 + pictures / (2 * top), 0, 1)
     across = 8 if len(order) > 12 else 5
     side = (WIDTH - 2 * _EDGE + _GAP) / across - _GAP
     pitch = side * _aspect(pictures) + _LINE + 0.1
@@ -179,6 +180,11 @@ def weights(
     if not in_colour:
         sheet.scale(top, low)
     return sheet.done()
+
+
+def full_colour(weights: NDArray[np.floating]) -> float:
+    """The weight that has the full colour: one in two hundred is greater, and looks the same."""
+    return float(np.quantile(np.abs(weights), 0.995)) or 1.0
 
 
 class _Sheet:

@@ -60,7 +60,10 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.getLogger("fastnn").addHandler(output.Log())
     warnings.showwarning = lambda message, *_: output.warn(str(message))
-    app()
+    try:
+        app()
+    except OSError:  # not even help can be written; the verbs have messages of their own
+        sys.exit(1)
 
 
 def _version(wanted: bool) -> None:

@@ -32,7 +32,7 @@ def evaluate(
         bool, typer.Option("--csv", help="a row for each class or target, as CSV on stdout")
     ] = False,
 ) -> None:
-    """Score the network of RUN on the test part of its data.
+    """Score the network of RUN on the test part of its data; without one, on its validation part.
 
     Of classes: accuracy, loss, calibration, each class's precision and recall, and what was taken
     for what. The temperature, by which outputs are divided to say how sure the network may be, is
@@ -46,8 +46,14 @@ def evaluate(
         from fastnn.training.regressor import Regressor
 
         opened, data = open_with_data(
-            run, device=device, threads=threads, data_dir=data_dir, test_data=test_data, quiet=json
-        )
+            run, device=device, threads=threads, data_dir=data_dir, test_data=test_data, quiet=json,
+            or_validation=True,
+        )  # fmt: skip
+        if data.test_part == "validation":
+            output.warn(
+                f"{data.name} has no test part, so these are figures of the validation part, which "
+                "chose the epoch that is kept; name a file with --test-data"
+            )
         about = {"dataset": data.name, "run": str(run), "part": data.test_part}
         if isinstance(opened.predictor, Regressor):
             numbers = NumbersEvaluation.of(opened.predictor, data.test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastnn.analysis.wording import number_text
 from fastnn.cli import output
 from fastnn.cli.output import one_line, percent
 from fastnn.cli.table import NARROWEST, print_table
@@ -47,15 +48,15 @@ def print_numbers(numbers: NumbersEvaluation, data: RunData) -> None:
     )
     print()
     rows = [
-        (one_line(name), [f"{row.r2:.4f}", f"{row.rmse:.4g}", f"{row.mae:.4g}"])
+        (one_line(name), [f"{row.r2:.4f}", number_text(row.rmse), number_text(row.mae)])
         for name, row in zip(numbers.names, numbers.per_target, strict=True)
     ]
     print_table(("target", "R2", "RMSE", "MAE"), rows)
 
 
 def _examples(found: Evaluation | NumbersEvaluation, data: RunData) -> str:
-    if data.test_part == "test":
-        return f"{found.count:,} test examples"
+    if data.test_part in ("test", "validation"):
+        return f"{found.count:,} {data.test_part} examples"
     return f"{found.count:,} examples of {one_line(data.test_part)}"
 
 

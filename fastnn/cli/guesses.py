@@ -28,8 +28,12 @@ def print_guesses(
     picture: NDArray[Any] | None,
     guesses: Sequence[tuple[str, float]],
     remark: str = "",
+    named: int = 0,
 ) -> None:
-    """Draw a picture (height, width) or (height, width, 3), and beside it (class, probability)."""
+    """Draw a picture (height, width) or (height, width, 3), and beside it (class, probability).
+
+    Names take at least `named` cells, so that the bars of several pictures can be compared.
+    """
     from rich.text import Text
 
     whole = columns(console)
@@ -38,7 +42,10 @@ def print_guesses(
     room = whole - left
     if room < _LEAST:
         left, room = 0, whole
-    lines = [Text(_end_of(plain(console, title), room), "bold"), *_bars(console, guesses, room)]
+    lines = [
+        Text(_end_of(plain(console, title), room), "bold"),
+        *_bars(console, guesses, room, named),
+    ]
     if remark:
         lines.append(Text(cells(remark, min(room, len(remark)))))
     if left:
@@ -52,13 +59,15 @@ def print_guesses(
     console.print()
 
 
-def _bars(console: Console, guesses: Sequence[tuple[str, float]], room: int) -> list[Text]:
+def _bars(
+    console: Console, guesses: Sequence[tuple[str, float]], room: int, named: int
+) -> list[Text]:
     """A line a class: name, bar, percentage; the first stands out."""
     from rich.text import Text
 
     names = [plain(console, name) for name, _ in guesses]
     spare = room - _PERCENT - _GAP
-    column = min(max(map(width_of, names)), max(1, spare - _GAP - _BAR[0]))
+    column = min(max(named, *map(width_of, names)), max(1, spare - _GAP - _BAR[0]))
     width = min(_BAR[1], spare - column - _GAP)
     lines = []
     for rank, (name, (_, probability)) in enumerate(zip(names, guesses, strict=True)):

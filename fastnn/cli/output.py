@@ -14,6 +14,7 @@ from unicodedata import category
 
 import typer
 
+from fastnn.analysis.wording import number_text, percent_text
 from fastnn.errors import FastNNError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _JOINERS = "\u200c\u200d"
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for `... | head`
+
+percent = percent_text
 
 _debug = False
 
@@ -111,16 +114,11 @@ def one_line(name: str) -> str:
     return kept or repr(name)
 
 
-def percent(share: float | None) -> str:
-    """0.8812 as "88.12 %"; a dash where there is none, or it is undefined."""
-    return "-" if share is None or math.isnan(share) else f"{100 * share:.2f} %"
-
-
 def figures(score: Score | RegressionScore) -> dict[str, str]:
     """What tells in a row how good a network is, by name: accuracy, or R2 and a lone RMSE."""
     if score.accuracy is not None:
         return {"accuracy": percent(score.accuracy)}
-    rmse = {"RMSE": f"{score.rmse[0]:.4g}"} if len(score.rmse) == 1 else {}
+    rmse = {"RMSE": number_text(score.rmse[0])} if len(score.rmse) == 1 else {}
     return {"R2": f"{score.r2:.4f}", **rmse}
 
 

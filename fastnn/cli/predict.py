@@ -80,7 +80,8 @@ def predict(
 
     FILE holds images (IDX), a table (.csv, with or without the label column of training), or arrays
     (.npy; .npz: x, X, images, inputs or features, else its x_test). Pictures may be of any size, in
-    grey or colour; they are fitted into that of training and keep their proportions.
+    grey or colour; they are fitted into that of training and keep their proportions. A digit for a
+    network of MNIST should fill 20 of 28 pixels and stand in the middle, as there.
     """
     with output.exit_codes(as_json=json):
         asked = _Asked(top_k, min_confidence, temperature, show, json)
@@ -191,13 +192,16 @@ def _read_pictures(
     require_pictures(schema)
     files = picture_files(paths)
     inputs = read_pictures(files, schema, invert=invert)
-    if not invert and opened.config.dataset in _BRIGHT_ON_BLACK:
-        bright = int(have_bright_borders(inputs, schema.picture or ()).sum())
-        if bright:
-            output.note(
-                f"note: {bright} of {len(files)} pictures have a bright background, but networks "
-                f"of {opened.config.dataset} learned bright on black; --invert turns it round"
-            )
+    if opened.config.dataset in _BRIGHT_ON_BLACK:
+        bright = have_bright_borders(inputs, schema.picture or ())
+        names = [str(file) for file, is_bright in zip(files, bright, strict=True) if is_bright]
+        if names:
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            what = "were bright on black already: leave --invert out for them" if invert else (
+                f"have a bright background, but networks of {opened.config.dataset} learned bright "
+                "on black; --invert turns it round"
+            )  # fmt: skip
+            output.note(f"note: {len(names)} of {len(files)} pictures {what} ({shown})")
     return inputs, [str(file) for file in files]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn.cli import output
 from fastnn.cli.guesses import print_guesses
+from fastnn.cli.terminal import plain, width_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 10  # of a data file
 _SHOWN_CLASSES = 5
+_NAMED = 24  # cells at most that the names of all examples share
 
 
 def ranked(
@@ -93,6 +95,8 @@ def draw(
     schema = classifier.schema
     shown = len(inputs) if files else min(len(inputs), SHOWN_ROWS)
     order = (-probabilities[:shown]).argsort(axis=1, kind="stable")[:, : top_k or _SHOWN_CLASSES]
+    widths = [width_of(plain(console, name)) for name in classifier.class_names]
+    named = min(max((widths[code] for code in order.ravel().tolist()), default=0), _NAMED)
     for index, codes in enumerate(order.tolist()):
         shares = probabilities[index, codes].tolist()
         print_guesses(
@@ -101,6 +105,7 @@ def draw(
             inputs[index].reshape(schema.picture) if schema.picture else None,
             [(classifier.class_names[code], s) for code, s in zip(codes, shares, strict=True)],
             f"unsure: below {least:g}" if shares[0] < least else "",
+            named,
         )
     if shown < len(inputs):
         output.note(f"the first {shown} of {len(inputs):,} rows; --no-show writes all of them")

@@ -74,7 +74,7 @@ class Progress(Callback):
         model = trainer.model
         data, network = self._data, "-".join(map(str, model.sizes))
         names = data.targets or data.class_names
-        kind = "targets" if data.targets else "classes"
+        kind = "classes" if not data.targets else "target" if len(names) == 1 else "targets"
         named = "" if len(names) > 12 else f" ({', '.join(names)})"
         of = f" of column {data.columns[0]!r}" if data.columns and not data.targets else ""
         self._say(f"{data.name} on {model.backend} ({model.backend.reason})")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastnn.analysis.wording import number_text
 from fastnn.cli import output
 from fastnn.cli.output import one_line
 from fastnn.cli.run_table import curve, epochs, started
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from fastnn.analysis.comparison import Comparison
     from fastnn.analysis.runs import Run
 
-_KEY = 18  # columns of what stands at the left
+_KEY = 15  # columns of what stands at the left
+_CURVE = 12
 
 
 def print_run(run: Run, fingerprint: str | None, sizes: Mapping[str, int]) -> None:
@@ -33,7 +35,8 @@ def print_run(run: Run, fingerprint: str | None, sizes: Mapping[str, int]) -> No
         print(f"\n{'':{_KEY}}" + "".join(f"{title:>11}" for title in order))
         for part, row in rows.items():
             if row:
-                cells = "".join(f"{row.get(title, '-'):>11}" for title in order)
+                cells = "".join(f"{row.get(title, '-'):>11}" for title in order if title != "RMSE")
+                cells += f"  {row['RMSE']:>9}" if "RMSE" in row else ""
                 print(f"{part:{_KEY}}{cells}")
     _print_curves(run)
     print("\nsettings that are not the defaults")
@@ -114,7 +117,7 @@ def _print_curves(run: Run) -> None:
     """Sparklines with their first, best and last values."""
     if not run.history:
         return
-    print(f"\n{'':{_KEY}}{'':20}  {'first':>9}  {'best':>9}  {'last':>9}")
+    print(f"\n{'':{_KEY}}{'':{_CURVE}}  {'first':>9}  {'best':>9}  {'last':>9}")
     for title, name, best in (
         ("train loss", "train_loss", min),
         ("valid loss", "valid_loss", min),
@@ -126,7 +129,7 @@ def _print_curves(run: Run) -> None:
         if known:
             ends = known[0], None if best is None else best(known), known[-1]
             texts = "".join(f"  {_figure(name, value):>9}" for value in ends)
-            print(f"{title:{_KEY}}{curve(values, 20):20}{texts}")
+            print(f"{title:{_KEY}}{curve(values, _CURVE):{_CURVE}}{texts}")
 
 
 def _print_pairs(pairs: Mapping[str, Any]) -> None:
@@ -149,7 +152,7 @@ def _figure(name: str, value: Any) -> str:
 
 
 def _numbers(value: Any) -> str:
-    return ",".join(f"{one:.4g}" for one in (value if isinstance(value, list) else [value]))
+    return ", ".join(map(number_text, value if isinstance(value, list) else [value]))
 
 
 def _letters(number: int) -> str:

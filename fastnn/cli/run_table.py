@@ -78,7 +78,8 @@ def validation(run: Run) -> str:
     figures = run.figures
     if run.classifies or "valid_accuracy" in figures:
         return output.percent(figures.get("valid_accuracy"))
-    return f"loss {output.loss_text(figures.get('valid_loss'))}"
+    loss = figures.get("valid_loss")
+    return "-" if loss is None else f"loss {loss:.4f}"
 
 
 def network(run: Run) -> str:

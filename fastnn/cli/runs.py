@@ -12,6 +12,7 @@ from fastnn.cli.options import Json
 from fastnn.cli.prune import prune
 from fastnn.cli.run_options import Folder, Where, run_values
 from fastnn.errors import ConfigError
+from fastnn.training.layout import CONFIG
 
 app = typer.Typer(no_args_is_help=True, help="List, show, compare and delete recorded runs.")
 
@@ -61,7 +62,11 @@ def list_runs(
         if len(shown) < len(found):
             output.note(f"{len(shown):,} of {len(found):,} runs")
         elif not found:
-            output.note(f"no runs in {folder}")
+            one = (folder / CONFIG).exists()
+            output.note(
+                f"{folder} is a run itself: see fastnn runs show {folder}" if one
+                else f"no runs in {folder}"
+            )  # fmt: skip
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastnn.analysis.wording import number_text
 from fastnn.cli import output
 from fastnn.cli.network import print_parts, print_settings
 from fastnn.cli.options import ConfigFile, Json, Recipe, as_settings, layered, with_settings
@@ -221,6 +222,8 @@ def _print_summary(result: Result, files: Mapping[str, str]) -> None:
     _print_errors_by_target(result)
     if result.test is None:
         output.note("no test part: give one with --test-data")
+    if result.best_epoch is not None and epochs > 1:
+        print(f"kept        epoch {result.best_epoch}, the best in validation")
     print(f"run         {result.folder}")
     for name, path in files.items():
         print(f"{name:10}  {path}")
@@ -233,7 +236,7 @@ def _print_errors_by_target(result: Result) -> None:
     names = [output.one_line(name) for name in result.predictor.schema.targets]
     scores = {"train": result.train, "valid": result.valid, "test": result.test}
     errors = {
-        part: [f"{error:.4g}" for error in score.rmse]
+        part: [number_text(error) for error in score.rmse]
         for part, score in scores.items()
         if isinstance(score, RegressionScore)
     }

@@ -202,6 +202,12 @@ def stratified_split(
         raise ConfigError(
             f"{what} holds out {count} of {len(labels)} examples; expected 1 to {most}, so that "
             f"each of {np.count_nonzero(sizes)} classes keeps one to learn from, or none (0)"
+            + (
+                "; labels as different as these may be numbers to predict, for which there is "
+                "--loss mse"
+                if 2 * np.count_nonzero(sizes) > len(labels)
+                else ""
+            )
         )
     shares = sizes * (count / len(labels))
     room = np.maximum(sizes - 1, 0)

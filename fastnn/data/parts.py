@@ -70,6 +70,11 @@ def label_column(path: Path, width: int, names: Sequence[str], label: str | None
             f"{path}: label column {label!r}: found no header row to look it up in, "
             "expected a column number such as 0 or -1"
         )
+    if names.count(label) != 1 and set(label.split(",")) <= set(names):
+        raise DataError(
+            f"{path}: row 1: found no one column called {label!r}; several columns hold numbers to "
+            "predict, for which there is --loss mse"
+        )
     if names.count(label) != 1:
         raise DataError(
             f"{path}: row 1: found {names.count(label)} columns called {label!r}, expected one; "

@@ -70,14 +70,13 @@ def read_pictures(paths: Sequence[Path], schema: Schema, *, invert: bool = False
 
     A picture is turned as its EXIF orientation says, keeps its proportions, and stands in the
     middle; the rest gets the colour of its border. `invert` makes bright what is dark. What is
-    transparent becomes black, the background that networks of bright drawings learned: so it lies
-    over white where it will be inverted.
+    transparent becomes black, or white where what is drawn on it is dark.
     """
     inputs, shape = np.empty((len(paths), schema.width), np.uint8), schema.picture
     assert shape is not None, "`require_pictures` comes first"
     for row, path in zip(inputs, paths, strict=True):
         with opened(path) as file:
-            picture = _fitted(_decoded(file, path, over=255 if invert else 0), shape)
+            picture = _fitted(_decoded(file, path), shape)
         row[...] = (255 - picture if invert else picture).ravel()
     return inputs
 
@@ -90,7 +89,7 @@ def have_bright_borders(inputs: NDArray[Any], shape: Sequence[int]) -> NDArray[n
     return np.array([_border_colour(row.reshape(shape)).mean() > 127 for row in inputs], bool)
 
 
-def _decoded(file: BufferedReader, path: Path, *, over: int) -> Any:
+def _decoded(file: BufferedReader, path: Path) -> Any:
     """The upright picture as one of Pillow's, in mode L or RGB."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -100,7 +99,7 @@ def _decoded(file: BufferedReader, path: Path, *, over: int) -> Any:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(file, formats=_FORMATS)
             image.load()
-            return _opaque(ImageOps.exif_transpose(image), over)
+            return _opaque(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         kinds = ", ".join(_FORMATS)
         raise DataError(f"{path}: this is not a picture that Pillow can read ({kinds})") from None
@@ -112,8 +111,8 @@ def _decoded(file: BufferedReader, path: Path, *, over: int) -> Any:
         raise DataError(f"{path}: this picture is damaged or cut off ({error})") from error
 
 
-def _opaque(image: Any, over: int) -> Any:
-    """Grey (L) or RGB, in bytes; what is transparent lies over black (0) or white (255)."""
+def _opaque(image: Any) -> Any:
+    """Grey (L) or RGB, in bytes; what is transparent lies over black, a dark drawing over white."""
     from PIL import Image
 
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
@@ -121,6 +120,8 @@ def _opaque(image: Any, over: int) -> Any:
         return Image.fromarray(grey.astype(np.uint8))
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
+        grey, alpha = (np.asarray(coloured.convert("LA"), np.float64)[..., n] for n in (0, 1))
+        over = 255 if (alpha * (127.5 - grey)).sum() > 0 else 0
         return Image.alpha_composite(
             Image.new("RGBA", image.size, (over, over, over, 255)), coloured
         ).convert("RGB")

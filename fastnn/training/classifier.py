@@ -13,7 +13,6 @@ from fastnn.errors import CheckpointError, ConfigError
 from fastnn.training.predictor import Predictor
 from fastnn.training.scoring import Score, evaluate
 
-
 _COLDEST = 1e-6  # temperature, and its inverse the hottest
 
 

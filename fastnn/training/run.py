@@ -50,6 +50,7 @@ class Result:
     device: str  # cpu, cuda:0, ...
     kernels: str  # what ran the steps: reference, fused or captured
     precision: str  # of matrix products: float32 or tf32
+    best_epoch: int | None = None  # whose weights are kept; None where nothing was held out
 
     @property
     def classifier(self) -> Classifier:
@@ -82,6 +83,7 @@ class Result:
             },
             "seconds": self.seconds,
             "epochs": len(self.history),
+            "best_epoch": self.best_epoch,
             "run": None if self.folder is None else str(self.folder),
             "device": self.device,
             "kernels": self.kernels,
@@ -264,6 +266,7 @@ def _result(config: TrainConfig, data: Dataset, parts: Parts, folder: RunFolder 
         device=str(predictor.model.backend),
         kernels=trainer.path,
         precision=config.precision,
+        best_epoch=trainer.best.epoch or None,
     )
     if not isfinite(result.train.loss):
         raise TrainingDiverged(

@@ -25,6 +25,7 @@ from fastnn.analysis.report.charts import (
 from fastnn.analysis.report.findings import findings, regression_findings
 from fastnn.analysis.report.maps import embeddings
 from fastnn.analysis.report.thumbnails import weights_uri
+from fastnn.analysis.sheets import full_colour
 from fastnn.nn.description import parts_of
 from fastnn.rng import Stream, generator
 from fastnn.training.callbacks import EpochReport
@@ -186,7 +187,7 @@ def _first_layer(opened: OpenedRun) -> dict[str, Any]:
     weights = model.backend.to_host(model.params["layers.0.weight"])  # (I, O)
     if schema.picture is not None:
         order = np.argsort(-np.linalg.norm(weights, axis=0), kind="stable")[:UNITS]
-        most = float(np.quantile(np.abs(weights[:, order]), 0.995))
+        most = full_colour(weights[:, order])
         units = [
             (unit, weights_uri(weights[:, unit].reshape(schema.picture), most))
             for unit in order.tolist()
