@@ -635,3 +635,26 @@ def test_a_warning_of_the_library_is_one_line_on_stderr(monkeypatch, capsys):
         warnings.simplefilter("default")
         app.main()
     assert capsys.readouterr().err == "WARNING: steps are slow\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no full device")
+def test_help_that_cannot_be_written_ends_without_a_traceback():
+    with Path("/dev/full").open("wb") as full:
+        answer = subprocess.run(
+            [sys.executable, "-m", "fastnn", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+
+
+def test_labels_that_are_numbers_to_predict_are_guessed(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("a,price,rent\n" + "".join(f"{n},{n * 7},{n}\n" for n in range(60)))
+    said = plain(invoke("train", "--dataset", table, "--label", "price", code=2).stderr)
+    assert "there is --loss mse" in said
+    said = plain(invoke("train", "--dataset", table, "--label", "price,rent", code=3).stderr)
+    assert "there is --loss mse" in said
+    assert "did you mean" not in said

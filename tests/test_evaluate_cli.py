@@ -339,3 +339,50 @@ def test_fashion_mnist_as_it_was_scored(tmp_path, real_data):
     assert (done["accuracy"], done["count"]) == (result["test_accuracy"], 10_000)
     assert done["loss"] == pytest.approx(result["test_loss"], rel=1e-6)
     assert (done["valid_count"], set(done["top_k"])) == (200, {"2", "3", "5"})
+
+
+def test_without_a_test_part_the_validation_part_is_scored_and_named(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("a,label\n" + "".join(f"{n % 7},{n % 2}\n" for n in range(80)))
+    quick = (
+        "--epochs",
+        "1",
+        "--hidden",
+        "4",
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "runs",
+        "--json",
+    )
+    run = events(invoke("train", "--dataset", table, *quick).stdout)[-1]
+    result = invoke("evaluate", run["run"], "--json")
+    (done,) = events(result.stdout)
+    assert (done["part"], done["count"]) == ("validation", 8)
+    assert done["accuracy"] == run["valid_accuracy"]
+    assert done["temperature"] is None
+    assert "no test part" in " ".join(result.stderr.split())
+    assert "8 validation examples" in invoke("evaluate", run["run"]).stdout
+
+
+def test_a_file_of_another_kind_is_told_what_was_expected(tmp_path):
+    table, other = tmp_path / "t.csv", tmp_path / "other.csv"
+    table.write_text(
+        "size,weight,kind\n" + "".join(f"{n},{n % 5},{'ab'[n % 2]}\n" for n in range(40))
+    )
+    other.write_text("x,y\n1.5,2.5\n")
+    quick = (
+        "--epochs",
+        "1",
+        "--hidden",
+        "4",
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "runs",
+        "--json",
+    )
+    run = events(invoke("train", "--dataset", table, "--label", "kind", *quick).stdout)[-1]["run"]
+    said = " ".join(invoke("evaluate", run, "--test-data", other, code=3).stderr.split())
+    assert "trained on the columns size, weight" in said
+    assert "in kind" in said

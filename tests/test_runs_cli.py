@@ -249,3 +249,23 @@ def test_a_deletion_that_the_system_refuses_is_an_error_at_the_end(runs, monkeyp
     result = printed("prune", out, "--keep-best", "0", "--yes", code=1)
     assert result.stderr.count("cannot be deleted (Permission denied)") == 2
     assert len(list(out.iterdir())) == 2
+
+
+def test_accuracies_and_r2_are_not_ranked_against_each_other(runs, tmp_path):
+    paths, out = runs
+    numbers = out / "numbers"
+    shutil.copytree(paths["first"], numbers)
+    result = json.loads((numbers / "result.json").read_text())
+    for part in ("train", "valid", "test"):
+        result[f"{part}_r2"], result[f"{part}_accuracy"] = 0.9999, None
+    (numbers / "result.json").write_text(json.dumps(result))
+    names = [
+        event["name"]
+        for event in events(printed("list", out, "--sort", "test", "--json").stdout)[:-1]
+    ]
+    assert names[-1] == "numbers"
+
+
+def test_a_run_named_as_a_folder_of_runs_is_pointed_out(runs):
+    paths, _ = runs
+    assert "is a run itself" in " ".join(printed("list", paths["first"]).stderr.split())

@@ -11,7 +11,8 @@ from fastnn.analysis.history import read_facts, read_history
 from fastnn.analysis.runs import read_run
 from fastnn.backend import get_backend
 from fastnn.data.download import Progress
-from fastnn.data.examples import Dataset, Examples
+from fastnn.data.examples import Dataset, Examples, Schema
+from fastnn.data.parts import shortened
 from fastnn.data.source import read_labelled
 from fastnn.errors import DataError
 from fastnn.kernels import kernels_for
@@ -104,7 +105,11 @@ def load_run_data(
     if data_dir is not None:
         config = replace(config, data_dir=data_dir)
     if test_data is not None:
-        test = read_labelled(test_data, schema, label=config.label)
+        try:
+            test = read_labelled(test_data, schema, label=config.label)
+        except DataError as error:
+            error.add_note(f"this network was trained on {_kind(schema, config)}")
+            raise
         try:
             data = data or load_data(config, warn=warn, progress=progress)
         except DataError as error:
@@ -129,6 +134,16 @@ def load_run_data(
         why = "there is no test part, and what is shown is the validation part"
         return RunData(data.name, valid, "validation", None, learned, why)
     raise DataError(f"{data.name} has no test part; name a file with --test-data")
+
+
+def _kind(schema: Schema, config: TrainConfig) -> str:
+    """What its examples are like, for somebody whose file is of another kind."""
+    labels = ", ".join(schema.targets) or f"classes such as {schema.class_names[0]!r}"
+    if schema.columns:
+        features = shortened(", ".join(schema.features))
+        where = ", ".join(schema.columns[: schema.label_columns])
+        return f"the columns {features}, and {labels} in {where}"
+    return f"inputs of shape {schema.shape}, and {labels}"
 
 
 def _held_out(data: Dataset, opened: OpenedRun) -> tuple[Examples | None, int | None, str]:

@@ -160,7 +160,7 @@ def read_run(path: Path, name: str | None = None) -> Run | None:
 
 def open_folder(path: Path) -> Run:
     """The run in this folder, which was named by somebody; CheckpointError where there is none."""
-    found = read_run(path)
+    found = read_run(path, path.resolve().name)
     if found is not None:
         return found
     if not path.is_dir():
