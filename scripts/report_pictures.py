@@ -26,7 +26,7 @@ def main() -> None:
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         address = Path(sys.argv[1]).resolve().as_uri()
-        light = browser.new_page(viewport={"width": 1180, "height": 1330}, color_scheme="light")
+        light = browser.new_page(viewport={"width": 1180, "height": 1420}, color_scheme="light")
         light.goto(address)
         _save(light.screenshot(), "report.png")
         dark = browser.new_page(viewport={"width": 1180, "height": 900}, color_scheme="dark")
