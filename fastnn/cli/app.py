@@ -61,9 +61,14 @@ def main() -> None:
     logging.getLogger("fastnn").addHandler(output.Log())
     warnings.showwarning = lambda message, *_: output.warn(str(message))
     try:
-        app()
-    except OSError:  # not even help can be written; the verbs have messages of their own
-        sys.exit(1)
+        try:
+            app()
+        finally:  # help may still lie in the buffer; the verbs have written theirs
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        output.abandon(sys.stdout)
+        sys.exit(output.BROKEN_PIPE if isinstance(error, BrokenPipeError) else 1)
 
 
 def _version(wanted: bool) -> None:

@@ -41,7 +41,7 @@ def stderr_console() -> Console:
     class Stderr(Console):
         def on_broken_pipe(self) -> None:
             self.quiet = True
-            _abandon(sys.stderr)
+            abandon(sys.stderr)
 
     return Stderr(stderr=True, highlight=False, emoji=False)
 
@@ -156,11 +156,11 @@ def exit_codes(*, as_json: bool = False) -> Iterator[None]:
         )
         raise typer.Exit(1) from None
     except BrokenPipeError:  # whoever read stdout has left: not an error of ours
-        _abandon(sys.stdout)
+        abandon(sys.stdout)
         raise typer.Exit(BROKEN_PIPE) from None
     except OSError as error:  # a name that the system refuses, or else stdout on a full disk
         if error.filename is None:
-            _abandon(sys.stdout)
+            abandon(sys.stdout)
         where = error.filename or "stdout cannot be written"
         note(f"error: {where}: {error.strerror or error}", style="bold red")
         raise typer.Exit(1) from None
@@ -172,7 +172,7 @@ def show_tracebacks() -> None:
     _debug = True
 
 
-def _abandon(stream: IO[str] | None) -> None:
+def abandon(stream: IO[str] | None) -> None:
     """Send what is still buffered to nowhere, or Python would fail once more at exit."""
     if stream is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
