@@ -243,7 +243,7 @@ def test_a_class_without_examples_has_no_recall(run, tmp_path):
     assert done["macro"]["recall"] == pytest.approx(done["accuracy"])  # over the three that occur
     assert done["part"] == "part.npz"
     text = invoke(*arguments).stdout
-    assert re.match(r"part: accuracy .* on 90 examples of part\.npz$", text.splitlines()[0])
+    assert re.match(r"four: accuracy .* on 90 examples of part\.npz$", text.splitlines()[0])
     assert re.search(r"^coat +[\d.]+ % +- +[\d.]+ % +0$", text, re.M)
     row = list(csv.DictReader(io.StringIO(invoke(*arguments, "--csv").stdout)))[1]
     assert (row["name"], row["recall"], row["support"]) == ("coat", "", "0")

@@ -116,7 +116,7 @@ def test_a_test_file_is_looked_at_even_where_the_data_are_gone(tmp_path):
     with np.load(file) as arrays:
         np.savez(tmp_path / "more.npz", x=arrays["x_test"][:9], y=arrays["y_test"][:9])
     data = load_run_data(opened, test_data=tmp_path / "more.npz")
-    assert (data.name, data.test_part) == ("more", "more.npz")
+    assert (data.name, data.test_part) == ("data", "more.npz")
     assert len(data.test.labels) == 9
     assert len(data.valid.labels) == 9  # a tenth of 90
 

@@ -83,11 +83,11 @@ def texts(paper):
     return [text.get_text() for text in paper.findobj(Text) if text.get_text()]
 
 
-@needs_matplotlib
 def test_a_run_folder_knows_its_pictures_as_its_own():
     assert set(PLOTS) == {f"{what}.png" for what in KINDS}
 
 
+@needs_matplotlib
 @pytest.mark.parametrize("what", [name for name, kind in KINDS.items() if kind.classes])
 def test_each_picture_of_classes_is_one_command_away(pictures, tmp_path, what, drawn):
     out = tmp_path / f"{what}.png"

@@ -17,10 +17,10 @@ import pytest
 from typer.testing import CliRunner
 
 import fastnn
-from fastnn.analysis.evaluation import Evaluation
+from fastnn.analysis.evaluation import Evaluation, NumbersEvaluation
 from fastnn.analysis.opened import load_run_data, open_run
 from fastnn.analysis.report import charts, thumbnails
-from fastnn.analysis.report.findings import findings, of_epochs
+from fastnn.analysis.report.findings import findings, of_epochs, regression_findings
 from fastnn.analysis.wording import number_text
 from fastnn.cli.app import app
 from tests.report_runs import NAMES, numbers, pictures, table, trained
@@ -219,6 +219,9 @@ def test_without_a_test_part_the_validation_part_is_shown_and_named(tmp_path):
     html = rendered(trained(alone, tmp_path), alone)
     assert "validation · 24 images" in html
     assert "test ·" not in html
+    assert "Test images" not in html
+    assert "No validation part" not in html
+    assert "flatters the network" in html
     with pytest.raises(fastnn.DataError, match="no test part"):
         rendered(trained(alone, tmp_path, val=0.0), alone)
 
@@ -271,7 +274,7 @@ def test_a_run_that_has_gone_on_is_not_told_by_its_first_result(tmp_path):
         fastnn.resume(run, data=pictures(), epochs=5, callbacks=[Stop()])
     html = rendered(run, pictures())
     assert "accuracy, training" not in html
-    assert "3 epochs" in html
+    assert "3 of 5 epochs, not finished" in html
 
 
 def test_an_untrained_network_is_called_so(tmp_path):
@@ -489,3 +492,76 @@ def test_findings_of_epochs_tell_when_it_got_worse():
     (said,) = of_epochs(history(0.5, 0.3, 0.4))
     assert "epoch 2 (0.3000)" in said
     assert "0.4000" in said
+
+
+def sentences_of(outputs, codes, **known):
+    names = tuple("abc"[: np.shape(outputs)[1]])
+    return " ".join(findings(Evaluation(names, np.array(codes), np.array(outputs)), **known))
+
+
+@pytest.mark.parametrize(
+    ("train_accuracy", "words"),
+    [(0.70, "no better than here"), (0.75, "no better than here"), (0.77, "hardly more"),
+     (0.95, "20.0 points more: it has learned part of that by heart")],
+)  # fmt: skip
+def test_the_gap_to_training_is_told_as_it_is(train_accuracy, words):
+    outputs = [[3.0, 0.0], [3.0, 0.0], [3.0, 0.0], [0.0, 3.0]]
+    assert words in sentences_of(outputs, [0, 0, 0, 0], train_accuracy=train_accuracy)
+
+
+@pytest.mark.parametrize(
+    ("sure_right", "words"),
+    [  # (probability of what is said, how many of ten are right) for each bin
+        ([(0.99, 5)], "too sure of itself"),
+        ([(0.55, 9)], "less sure than it could be"),
+        ([(0.95, 7), (0.62, 9)], "too sure of some answers and not sure enough of others"),
+        ([(0.9, 9)], "can be taken at their word"),
+    ],
+)
+def test_confidence_is_judged_bin_by_bin(sure_right, words):
+    outputs, codes = [], []
+    for probability, right in sure_right:
+        outputs += [np.log([probability, 1 - probability])] * 10
+        codes += [0] * right + [1] * (10 - right)
+    assert words in sentences_of(outputs, codes)
+
+
+@pytest.mark.parametrize(
+    ("targets", "predicted", "words", "never"),
+    [
+        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], "explains 100.00 %", "worse"),
+        (
+            [1.0, 2.0, 3.0],
+            [3.0, 2.0, 1.0],
+            "worse than always saying the mean (R² -3.00)",
+            "explain",
+        ),
+        ([5.0], [4.0], "typical error", "R²"),
+        ([5.0, 5.0], [4.0, 4.0], "typical error", "explain"),
+    ],
+)
+def test_numbers_are_judged_by_what_they_explain(targets, predicted, words, never):
+    column = np.array(targets)[:, None], np.array(predicted)[:, None]
+    said = " ".join(regression_findings(NumbersEvaluation(("t",), *column, 0.0)))
+    assert words in said
+    assert never not in said
+
+
+def test_what_cannot_be_explained_is_a_dash():
+    constant = NumbersEvaluation(("a", "b"), np.array([[1.0, 1], [1, 2]]), np.ones((2, 2)), 0.0)
+    assert constant.r2_texts[0] == "-"
+    assert constant.r2_texts[1] == "-1.0000"  # 1 - mean of (0, 1) / variance of (1, 2)
+    assert constant.r2_text != "-"
+    alone = NumbersEvaluation(("a",), np.array([[3.0]]), np.array([[2.0]]), 0.0)
+    assert alone.r2_text == "-"
+
+
+def test_a_temperature_at_the_end_of_the_search_is_none(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    x = (labels[:, None] * 200 + rng.integers(0, 40, (200, 6))).astype(np.uint8)
+    data = fastnn.dataset_from_arrays(x, labels, x, labels)
+    html = rendered(trained(data, tmp_path, epochs=30), data)
+    assert "every answer on the validation part is right" in html
+    assert "divided by" not in html
+    assert "With a temperature" not in html

@@ -44,7 +44,8 @@ def files(tmp_path_factory) -> dict[str, Path]:
         folder = tmp_path_factory.mktemp(name)
         opened = open_run(trained(data, folder, **settings), "cpu")
         found[name] = folder / "report.html"
-        found[name].write_text(render_report(opened, load_run_data(opened, data=data)))
+        page = render_report(opened, load_run_data(opened, data=data))
+        found[name].write_text(page, encoding="utf-8")
     return found
 
 

@@ -23,7 +23,16 @@ from fastnn.analysis.palette import (
     class_colour,
     class_marker,
 )
-from fastnn.analysis.style import BODY, SMALL, TITLE, WIDTH, finished, fitted, frame, new_figure
+from fastnn.analysis.style import (
+    BODY,
+    SMALL,
+    TITLE,
+    WIDTH,
+    finished,
+    fitted_apart,
+    frame,
+    new_figure,
+)
 from fastnn.analysis.wording import percent_text
 
 if TYPE_CHECKING:
@@ -45,7 +54,7 @@ def confusion(evaluation: Evaluation, *, note: str = "") -> Any:
     rates = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     own = np.eye(classes, dtype=bool)
     size = SMALL if written else 6.8
-    names = [fitted(name, 1.2 if written else 0.8, size) for name in evaluation.class_names]
+    names = fitted_apart(evaluation.class_names, 1.2 if written else 0.8, size)
     every = max(1, -(-classes // 50))  # names closer than that would touch
     title = f"{100 * evaluation.accuracy:.2f} % right: which classes are taken for which"
     paper = new_figure(WIDTH, title, note)
@@ -101,7 +110,8 @@ def calibration(evaluation: Evaluation, temperature: float | None = None, *, not
         found.append((label, evaluation.calibration(temperature), VERMILION, "s"))
     title = f"Right {percent_text(evaluation.accuracy)} of the time, sure of itself "
     title += percent_text(float(evaluation.confidence.mean()))
-    note = f"{note}\nhollow: fewer than {MANY} examples"
+    if any(((f.examples > 0) & (f.examples < MANY)).any() for _, f, *_ in found):
+        note = f"{note}\nhollow: fewer than {MANY} examples"
     paper = new_figure(6.2, title, note)
     above, below = paper.subplots(2, sharex=True, height_ratios=(3.2, 1))
     above.plot([0, 100], [0, 100], color=GREY, linewidth=1, dashes=(4, 3))
@@ -164,10 +174,11 @@ def embedding_map(
     axes.margins(0.04)
     few = len(class_names) <= MOST_WRITTEN
     places = _apart(axes, list(middles.values()), *((0.2, 0.045) if few else (0.11, 0.035)))
+    size = BODY if few else 7.0
+    short = fitted_apart(class_names, 1.4 if few else 0.7, size)
     for code, (x, y) in zip(middles, places, strict=True):
-        size = BODY if few else 7
         axes.text(
-            x, y, fitted(class_names[code], 1.4 if few else 0.7, size), ha="center", va="center",
+            x, y, short[code], ha="center", va="center",
             size=size, color=INK,
             bbox={"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": class_colour(code),
                   "linewidth": 1.6, "alpha": 0.9},

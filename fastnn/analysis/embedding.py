@@ -12,7 +12,7 @@ from fastnn.errors import ConfigError
 
 METHODS = ("auto", "pca", "tsne", "umap")
 _PACKAGES = {"umap": "umap-learn", "tsne": "scikit-learn"}  # other packages are called umap, too
-_FEWEST = 16  # examples for t-SNE and UMAP, which look at a dozen neighbours of each
+FEWEST = 16  # examples for t-SNE and UMAP, which look at a dozen neighbours of each
 _KEPT = 50  # principal components that t-SNE and UMAP start from, as their authors advise
 
 
@@ -27,12 +27,10 @@ def embed(features: NDArray[Any], method: str = "auto", seed: int = 0) -> Embedd
     """Features (N, H) in the plane. `auto` takes UMAP or t-SNE where installed, else PCA."""
     require_method(method)
     if method == "auto":
-        found = [name for name, package in _PACKAGES.items() if _installed(package)]
-        # Both want more examples than neighbours they look at.
-        method = found[0] if found and len(features) > 100 else "pca"
-    if method != "pca" and len(features) < _FEWEST:
+        method = next(iter(installed()), "pca") if len(features) >= FEWEST else "pca"
+    if method != "pca" and len(features) < FEWEST:
         raise ConfigError(
-            f"method: {method} needs at least {_FEWEST} examples, found {len(features)}; use pca"
+            f"method: {method} needs at least {FEWEST} examples, found {len(features)}; use pca"
         )
     reduced = principal_components(features, max(2, min(_KEPT, features.shape[1])))
     if method == "pca" or not reduced.any():  # examples that are all alike are one point
@@ -49,6 +47,11 @@ def require_method(method: str) -> None:
         raise ConfigError(
             f"method: {method} needs {package}, which is not installed; pip install {package}"
         )
+
+
+def installed() -> list[str]:
+    """The methods beyond PCA that can be had here, the best first."""
+    return [name for name, package in _PACKAGES.items() if _installed(package)]
 
 
 def _installed(package: str) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.analysis.metrics import (
+    HOTTEST,
     Calibration,
     ClassFigures,
     Codes,
@@ -29,6 +31,11 @@ from fastnn.training.classifier import Classifier
 from fastnn.training.predictor import Predictor
 from fastnn.training.regressor import Regressor
 from fastnn.training.scoring import TargetFigures, target_figures
+
+if TYPE_CHECKING:
+    from fastnn.analysis.opened import RunData
+
+_NEAR = 1.01  # a temperature so near an end of the search is that end
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,25 @@ class Evaluation:
         return np.flatnonzero((self.codes == code) & (self.right == right))[:most]
 
 
+class Temperature(NamedTuple):
+    """What outputs are to be divided by; where there is no such value, `why` says so."""
+
+    value: float | None
+    why: str = ""
+
+
+def validation_temperature(classifier: Classifier, data: RunData) -> Temperature:
+    """Fitted on the validation part of a run, which the network then runs over once."""
+    if data.valid is None:
+        return Temperature(None, data.unvalidated)
+    fitted = Evaluation.of(classifier, data.valid).fitted_temperature()
+    if fitted < _NEAR / HOTTEST:
+        return Temperature(None, "every answer on the validation part is right")
+    if fitted > HOTTEST / _NEAR:
+        return Temperature(None, "on the validation part guessing is as good")
+    return Temperature(fitted)
+
+
 @dataclass(frozen=True)
 class NumbersEvaluation:
     """A regressor's predictions (N, T) of targets (N, T) that are known, in their own units."""
@@ -172,6 +198,20 @@ class NumbersEvaluation:
     def r2(self) -> float:
         """The mean of the targets' R^2."""
         return float(np.mean([row.r2 for row in self.per_target]))
+
+    @property
+    def r2_texts(self) -> list[str]:
+        """Each R^2; a dash where the target never varies, so that there is nothing to explain."""
+        varies = np.ptp(self.targets, axis=0) > 0
+        return [
+            f"{row.r2:.4f}" if here else "-"
+            for row, here in zip(self.per_target, varies.tolist(), strict=True)
+        ]
+
+    @property
+    def r2_text(self) -> str:
+        """`r2`; a dash where no target varies."""
+        return "-" if set(self.r2_texts) == {"-"} else f"{self.r2:.4f}"
 
 
 def _finite_outputs(predictor: Predictor, checked: Examples) -> NDArray[np.floating]:

@@ -19,7 +19,7 @@ Codes = NDArray[np.integer]
 
 BINS = 15
 MANY = 10  # examples from which a bin's accuracy says something
-_HOTTEST = 100.0  # temperatures are sought between 1 / 100 and 100
+HOTTEST = 100.0  # temperatures are sought between 1 / 100 and 100
 
 
 def softmax(z: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -135,7 +135,7 @@ def fit_temperature(z: Floats, codes: Codes) -> float:
     if not shifted.any():
         return 1.0
     own = float(np.take_along_axis(shifted, codes[:, None], axis=1).mean(dtype=np.float64))
-    low, high = -np.log(_HOTTEST), np.log(_HOTTEST)
+    low, high = -np.log(HOTTEST), np.log(HOTTEST)
     for _ in range(40):
         middle = (low + high) / 2
         p = softmax(shifted, float(np.exp(-middle)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,6 +106,7 @@ def load_run_data(
     if data_dir is not None:
         config = replace(config, data_dir=data_dir)
     if test_data is not None:
+        name = Path(config.dataset).stem if os.sep in config.dataset else config.dataset
         try:
             test = read_labelled(test_data, schema, label=config.label)
         except DataError as error:
@@ -113,8 +115,8 @@ def load_run_data(
         try:
             data = data or load_data(config, warn=warn, progress=progress)
         except DataError as error:
-            return RunData(test_data.stem, test, test_data.name, None, None, str(error))
-        return RunData(test_data.stem, test, test_data.name, *_held_out(data, opened))
+            return RunData(name, test, test_data.name, None, None, str(error))
+        return RunData(name, test, test_data.name, *_held_out(data, opened))
     if data is None and in_memory(config):
         raise DataError(
             f"{opened.name} was trained on arrays in memory: look at it from Python with data=, or "

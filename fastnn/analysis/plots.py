@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.analysis.history import best_epoch
-from fastnn.analysis.palette import BLUE, FAINT, GREY, INK, PARTS, VERMILION
+from fastnn.analysis.palette import BLUE, FAINT, GREY, INK, PAPER, PARTS, VERMILION
 from fastnn.analysis.style import BODY, SMALL, WIDTH, finished, fitted, frame, new_figure, spread
 from fastnn.errors import DataError
 
@@ -156,6 +156,7 @@ def column_norms(first: Floats, names: Sequence[str], *, most: int = 30, note: s
 
 def _over_epochs(axes: Any, epochs: list[int], lines: dict[str, Floats], best: int | None) -> None:
     """Lines over the epochs with their names at the ends, and where the best epoch was."""
+    from matplotlib.patheffects import withStroke
     from matplotlib.ticker import MaxNLocator
 
     lines = {name: values for name, values in lines.items() if not np.isnan(values).all()}
@@ -184,7 +185,7 @@ def _over_epochs(axes: Any, epochs: list[int], lines: dict[str, Floats], best: i
             axes.annotate(
                 f"{value:.4g}", (best, value), xytext=(-7 if late else 7, 7), size=BODY,
                 textcoords="offset points", ha="right" if late else "left", color=PARTS["valid"],
-                weight="bold",
+                weight="bold", path_effects=[withStroke(linewidth=3, foreground=PAPER)],
             )  # fmt: skip
     frame(axes)
 

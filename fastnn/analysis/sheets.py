@@ -170,6 +170,8 @@ def weights(
     every = len(order) == first.shape[1]
     which = f"{len(order)} units" if every else f"{len(order)} of {first.shape[1]} units"
     title = f"First-layer weights of {which}, greatest norm first"
+    if in_colour:
+        note = f"{note}\ngrey: 0; each channel by itself, brighter above 0 and darker below"
     low = pitch * -(-len(order) // across)
     sheet = _Sheet(low + (0 if in_colour else 0.32), title, note)
     for n, unit in enumerate(order.tolist()):

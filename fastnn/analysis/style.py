@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,14 @@ def fitted(name: str, inches: float, size: float, weight: str = "normal") -> str
         tail = (kept - 1) // 3
         line = f"{whole[: kept - 1 - tail].rstrip()}…{whole[len(whole) - tail :].lstrip()}"
     return line
+
+
+def fitted_apart(names: Sequence[str], inches: float, size: float) -> list[str]:
+    """Names no wider than this; where some become the same, each begins with its number."""
+    short = [fitted(name, inches, size) for name in names]
+    if len(set(short)) == len(short):
+        return short
+    return [fitted(f"{number} {name}", inches, size) for number, name in enumerate(names)]
 
 
 def _wrapped(text: str, inches: float, size: float, weight: str = "normal") -> list[str]:

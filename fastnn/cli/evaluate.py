@@ -83,12 +83,12 @@ def evaluate(
 
 def _temperature(classifier: Classifier, data: RunData) -> float | None:
     """Fitted on the validation part; None, and a note that says why, where there is none."""
-    from fastnn.analysis.evaluation import Evaluation
+    from fastnn.analysis.evaluation import validation_temperature
 
-    if data.valid is None:
-        output.note(f"no temperature is fitted: {data.unvalidated}")
-        return None
-    return Evaluation.of(classifier, data.valid).fitted_temperature()
+    found = validation_temperature(classifier, data)
+    if found.value is None:
+        output.note(f"no temperature is fitted: {found.why}")
+    return found.value
 
 
 def _values(found: Evaluation, data: RunData, temperature: float | None) -> dict[str, Any]:

@@ -43,21 +43,21 @@ def print_classes(found: Evaluation, data: RunData, temperature: float | None) -
 def print_numbers(numbers: NumbersEvaluation, data: RunData) -> None:
     """Everything about a regressor; errors are in the targets' own units."""
     output.say(
-        f"{one_line(data.name)}: R2 {numbers.r2:.4f}, loss {numbers.loss:.4f} on "
+        f"{one_line(data.name)}: R2 {numbers.r2_text}, loss {numbers.loss:.4f} on "
         f"{_examples(numbers, data)}"
     )
     print()
     rows = [
-        (one_line(name), [f"{row.r2:.4f}", number_text(row.rmse), number_text(row.mae)])
-        for name, row in zip(numbers.names, numbers.per_target, strict=True)
+        (one_line(name), [r2, number_text(row.rmse), number_text(row.mae)])
+        for name, r2, row in zip(numbers.names, numbers.r2_texts, numbers.per_target, strict=True)
     ]
     print_table(("target", "R2", "RMSE", "MAE"), rows)
 
 
 def _examples(found: Evaluation | NumbersEvaluation, data: RunData) -> str:
     if data.test_part in ("test", "validation"):
-        return f"{found.count:,} {data.test_part} examples"
-    return f"{found.count:,} examples of {one_line(data.test_part)}"
+        return f"{found.count:,} {data.test_part} example{'' if found.count == 1 else 's'}"
+    return f"{found.count:,} example{'' if found.count == 1 else 's'} of {one_line(data.test_part)}"
 
 
 def _print_per_class(found: Evaluation) -> None:

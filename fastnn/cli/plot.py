@@ -174,7 +174,9 @@ def _opened_with_data(run: Path, asked: Asked) -> tuple[Any, RunData, str]:
     opened, data = open_with_data(run, **asked.test, or_validation=True)
     _check_kind(opened.predictor, asked.what)
     part = f"{data.test_part} part" if data.test_part in ("test", "validation") else data.test_part
-    note = f"{data.name}, {part}, {len(data.test.labels):,} examples · {opened.name}"
+    count = len(data.test.labels)
+    examples = f"{count:,} example{'' if count == 1 else 's'}"
+    note = f"{data.name}, {part}, {examples} · {opened.name}"
     return opened.predictor, data, note
 
 
@@ -230,16 +232,15 @@ def _confusion(run: Path, asked: Asked) -> Any:
 
 def _calibration(run: Path, asked: Asked) -> Any:
     from fastnn.analysis.class_plots import calibration
-    from fastnn.analysis.evaluation import Evaluation
+    from fastnn.analysis.evaluation import Evaluation, validation_temperature
 
     predictor, data, note = _opened_with_data(run, asked)
-    temperature = None
-    if data.valid is None:
-        output.note(f"no temperature was fitted: {data.unvalidated}")
-    else:
-        temperature = Evaluation.of(predictor, data.valid).fitted_temperature()
+    fitted = validation_temperature(predictor, data)
+    if fitted.value is None:
+        output.note(f"no temperature was fitted: {fitted.why}")
+    elif data.valid is not None:
         note += f"\ntemperature fitted on {len(data.valid.labels):,} validation examples"
-    return calibration(Evaluation.of(predictor, data.test), temperature, note=note)
+    return calibration(Evaluation.of(predictor, data.test), fitted.value, note=note)
 
 
 def _embedding(run: Path, asked: Asked) -> Any:

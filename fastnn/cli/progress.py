@@ -75,10 +75,13 @@ class Progress(Callback):
         data, network = self._data, "-".join(map(str, model.sizes))
         names = data.targets or data.class_names
         kind = "classes" if not data.targets else "target" if len(names) == 1 else "targets"
-        named = "" if len(names) > 12 else f" ({', '.join(names)})"
         of = f" of column {data.columns[0]!r}" if data.columns and not data.targets else ""
+        about = f"{len(data.train.labels):,} examples, {len(names)} {kind}{of}"
+        named = f"{about} ({', '.join(names)})"
+        if len(names) > 12 or len(named) > self._width():
+            named = about
         self._say(f"{data.name} on {model.backend} ({model.backend.reason})")
-        self._say(f"{len(data.train.labels):,} examples, {len(names)} {kind}{of}{named}")
+        self._say(named)
         steps = f", {trainer.path} steps" if model.backend.name == "cuda" else ""
         self._say(f"network {network}, {model.parameters:,} parameters{steps}")
         if trainer.epoch or trainer.position:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastnn.analysis.runs import FIGURES, USUAL
 from fastnn.analysis.wording import number_text
 from fastnn.cli import output
 from fastnn.cli.output import one_line
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from fastnn.analysis.runs import Run
 
 _KEY = 15  # columns of what stands at the left
+_LONGEST = max(map(len, (*USUAL, *FIGURES)))  # name of a setting or figure
 _CURVE = 12
 
 
 def print_run(run: Run, fingerprint: str | None, sizes: Mapping[str, int]) -> None:
     """Everything known about a run, on stdout."""
-    from fastnn.analysis.runs import PARTS, USUAL
+    from fastnn.analysis.runs import PARTS
     from fastnn.analysis.selection import plain_text
 
     print(one_line(f"{run.name}: {run.state}" + (f" ({run.problem})" if run.problem else "")))
@@ -45,8 +47,9 @@ def print_run(run: Run, fingerprint: str | None, sizes: Mapping[str, int]) -> No
     print("\nenvironment")
     _print_pairs(run.environment)
     print(f"\n{'fingerprint':{_KEY}}{one_line(fingerprint or '-')}\n")
+    longest = max(map(len, sizes), default=0)
     for name, size in sizes.items():
-        print(f"{one_line(name):{_KEY}}{bytes_text(size):>11}")
+        print(f"{one_line(name):{longest}}{bytes_text(size):>13}")
 
 
 def part_figures(run: Run, part: str) -> dict[str, str]:
@@ -106,7 +109,7 @@ def print_comparison(runs: Sequence[Run], found: Comparison, width: int) -> None
             print("  no difference")
             continue
         widths = [max(len(row[n]) for row in [names, *rows.values()]) for n in range(len(runs))]
-        for first, last in _blocks(widths, width - _KEY):
+        for first, last in _blocks(widths, width - _LONGEST):
             columns = range(first, last)
             print(_row("", names, columns, widths))
             for key, row in rows.items():
@@ -133,8 +136,9 @@ def _print_curves(run: Run) -> None:
 
 
 def _print_pairs(pairs: Mapping[str, Any]) -> None:
+    width = max([_KEY - 1, *map(len, pairs)])
     for key, value in pairs.items():
-        print(f"{one_line(key):{_KEY - 1}} {one_line(str(value))}")
+        print(f"{one_line(key):{width}} {one_line(str(value))}")
     if not pairs:
         print("none")
 
@@ -173,7 +177,7 @@ def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
 
 def _row(key: str, texts: Sequence[str], columns: range, widths: Sequence[int]) -> str:
     cells = "".join(f"  {texts[n]:<{widths[n]}}" for n in columns)
-    return f"{key:{_KEY - 2}}{cells}".rstrip()
+    return f"{key:{_LONGEST}}{cells}".rstrip()
 
 
 def folder_sizes(path: Path) -> dict[str, int]:

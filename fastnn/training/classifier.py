@@ -32,8 +32,8 @@ class Classifier(Predictor):
         """Class probabilities (N, C) of raw inputs (N, D) or (N, *shape).
 
         The outputs are divided by the temperature: above 1 makes the network less sure of itself
-        and leaves its answers as they are. `fastnn evaluate` fits one on the validation part. It may
-        be from 1e-6 to 1e6.
+        and leaves its answers as they are. `fastnn evaluate` fits one on the validation part. From
+        1e-6 to 1e6.
         """
         if not _COLDEST <= temperature <= 1 / _COLDEST:
             raise ConfigError(

@@ -115,6 +115,7 @@ class Bar:
     width: float
     height: float
     share: float  # height of the count's bar
+    few: bool  # examples, so that its height says little
     text: str
 
 
@@ -126,6 +127,7 @@ class ReliabilityChart:
     base: int  # where the counts' bars stand
     bars: list[Bar]
     after: str
+    marks: list[tuple[float, float]]  # of the same
     ticks: list[Tick]  # along x
     y_ticks: list[Tick]
 
@@ -139,7 +141,7 @@ def reliability_chart(found: Calibration, after: Calibration | None) -> Reliabil
     bars = [
         Bar(
             _rounded(frame.left + place * wide / bins), _rounded(wide / bins - 1.5),
-            _rounded(found.accuracy[place] * high), _rounded(room * count / most),
+            _rounded(found.accuracy[place] * high), _rounded(room * count / most), count < MANY,
             f"{count:,} example{'' if count == 1 else 's'}, "
             f"{100 * found.confidence[place]:.1f} % sure on average, "
             f"{100 * found.accuracy[place]:.1f} % right",
@@ -147,7 +149,7 @@ def reliability_chart(found: Calibration, after: Calibration | None) -> Reliabil
         for place, count in enumerate(found.examples.tolist())
         if count
     ]  # fmt: skip
-    marks: list[tuple[float, float] | None] = []
+    marks: list[tuple[float, float]] = []
     if after is not None:
         filled = after.examples >= MANY
         marks = [
@@ -158,7 +160,7 @@ def reliability_chart(found: Calibration, after: Calibration | None) -> Reliabil
         ]
     shares = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     return ReliabilityChart(
-        frame, frame.bottom + 40 + room, bars, _path(marks),
+        frame, frame.bottom + 40 + room, bars, _path(marks), marks,
         [Tick(frame.left + share * wide, f"{100 * share:.0f} %") for share in shares],
         [Tick(frame.bottom - share * high, f"{100 * share:.0f} %") for share in shares],
     )  # fmt: skip

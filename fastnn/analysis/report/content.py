@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastnn import __version__
 from fastnn.analysis import palette
-from fastnn.analysis.evaluation import Evaluation, NumbersEvaluation
+from fastnn.analysis.evaluation import Evaluation, NumbersEvaluation, validation_temperature
 from fastnn.analysis.metrics import macro
 from fastnn.analysis.opened import OpenedRun, RunData
 from fastnn.analysis.report.cards import Cards
@@ -53,6 +53,8 @@ def content(opened: OpenedRun, data: RunData) -> dict[str, Any]:
         "kind": "images" if schema.picture else "examples",
         "pictures": schema.picture is not None,
         "history": history,
+        "asked": opened.config.epochs,
+        "unfinished": bool(history) and opened.folder is not None and not result,
         "untrained": opened.meta.get("epoch") == 0,
         "curves_of": _curves(opened, history),
         "valid_losses": any(report.valid_loss is not None for report in history),
@@ -81,7 +83,8 @@ def content(opened: OpenedRun, data: RunData) -> dict[str, Any]:
 def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> dict[str, Any]:
     evaluation = Evaluation.of(classifier, data.test)
     valid = None if data.valid is None else Evaluation.of(classifier, data.valid)
-    temperature = None if valid is None else valid.fitted_temperature()
+    fitted = validation_temperature(classifier, data)
+    temperature = fitted.value
     train_accuracy = _number(opened.result(), "train_accuracy")
     cards = Cards(evaluation, data.test.inputs, classifier)
     before = evaluation.calibration()
@@ -102,6 +105,7 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
         "cells": len(codes) <= CELLS,
         "rates": _rates(evaluation.confusion),
         "temperature": temperature,
+        "no_temperature": fitted.why,
         "before": before,
         "after": after,
         "reliability_of": reliability_chart(before, after),
@@ -133,7 +137,7 @@ def _about_numbers(opened: OpenedRun, regressor: Regressor, data: RunData) -> di
         "classifies": False,
         "numbers": found,
         "valid": valid,
-        "targets": list(zip(names, found.per_target, strict=True)),
+        "targets": list(zip(names, found.per_target, found.r2_texts, strict=True)),
         "findings": regression_findings(found, opened.history()),
         "agreements": [
             agreement_chart(name, true[shown, n], predicted[shown, n])
@@ -187,17 +191,24 @@ def _first_layer(opened: OpenedRun) -> dict[str, Any]:
     weights = model.backend.to_host(model.params["layers.0.weight"])  # (I, O)
     if schema.picture is not None:
         order = np.argsort(-np.linalg.norm(weights, axis=0), kind="stable")[:UNITS]
-        most = full_colour(weights[:, order])
+        shown = weights[:, order].T.reshape(len(order), *schema.picture)
+        if shown.ndim == 4:
+            shown = shown.mean(axis=3)  # of the channels
+        most = full_colour(shown)
         units = [
-            (unit, weights_uri(weights[:, unit].reshape(schema.picture), most))
-            for unit in order.tolist()
+            (unit, weights_uri(image, most))
+            for unit, image in zip(order.tolist(), shown, strict=True)
         ]
-        return {"units": units, "columns": [], "count": weights.shape[1], "most": most}
+        coloured = len(schema.picture) == 3
+        return {
+            "units": units, "columns": [], "count": weights.shape[1], "most": most,
+            "coloured": coloured,
+        }  # fmt: skip
     norms = np.linalg.norm(weights, axis=1)
     order = np.argsort(-norms, kind="stable")[:UNITS]
     names, top = schema.features, float(norms.max()) or 1.0
     columns = [(names[n], float(norms[n]), float(norms[n]) / top) for n in order]
-    return {"units": [], "columns": columns, "count": len(norms), "most": 0.0}
+    return {"units": [], "columns": columns, "count": len(norms)}
 
 
 def _settings(config: TrainConfig) -> list[tuple[str, str, bool]]:
@@ -212,16 +223,23 @@ def _settings(config: TrainConfig) -> list[tuple[str, str, bool]]:
 
 def _splits(data: RunData, *, classifies: bool) -> list[tuple[str, int | None, str]]:
     """Each part, how many examples, and what it was for."""
-    valid = None if data.valid is None else len(data.valid.labels)
-    temperature = ", and the temperature" if classifies else ""
+    score = "accuracy" if classifies else "R²"
+    validated = f"its curves and {score}; it chose the epoch that is kept"
+    if classifies and data.valid is not None:
+        validated += ", and the temperature"
     shown = "everything else on this page"
     if data.test_part == "validation":  # there is no test part
-        shown = f"chose the epoch that is kept, and {shown}: which flatters the network a little"
-    parts = [
-        ("training", data.learned, "learned from; the curves' training figures"),
-        ("validation", valid, "chose the epoch that is kept" + temperature),
-        (data.test_part, len(data.test.labels), shown),
-    ]
+        validated = f"{validated}, so it flatters the network a little; {shown}"
+    parts = [("training", data.learned, f"learned from; its curves and {score}")]
+    if data.valid is not None:
+        parts.append(("validation", len(data.valid.labels), validated))
+    parts.append(
+        (
+            data.test_part,
+            len(data.test.labels),
+            validated if data.test_part == "validation" else shown,
+        )
+    )
     return [part for part in parts if part[1]]
 
 

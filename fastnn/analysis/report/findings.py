@@ -35,7 +35,9 @@ def regression_findings(found: NumbersEvaluation, history: Sequence[EpochReport]
     """How much of the targets is explained, and when training was at its best."""
     rows = list(zip(found.names, found.per_target, strict=True))
     said = []
-    if np.ptp(found.targets, axis=0).any():  # what never varies, or is one example, has none
+    if found.r2_text != "-" and found.r2 < 0:
+        said.append(f"It is worse than always saying the mean (R² {found.r2:.2f}).")
+    elif found.r2_text != "-":
         said.append(
             f"It explains {percent_text(found.r2)} of the variance of what it predicts; always "
             "saying the mean would explain nothing."
@@ -91,6 +93,8 @@ def _of_confidence(evaluation: Evaluation, temperature: float | None) -> list[st
     if ece < _CLEAR_ECE:
         return [f"{about}: its probabilities can be taken at their word (ECE {percent_text(ece)})."]
     kind = "too sure of itself" if sure > evaluation.accuracy else "less sure than it could be"
+    if abs(sure - evaluation.accuracy) < ece / 2:  # bins on both sides outweigh each other
+        kind = "too sure of some answers and not sure enough of others"
     said = f"{about}: {kind} (ECE {percent_text(ece)})."
     if temperature is not None:
         after = evaluation.calibration(temperature).ece
@@ -104,6 +108,8 @@ def _of_gap(accuracy: float, train_accuracy: float | None) -> list[str]:
         return []
     gap = 100 * (train_accuracy - accuracy)
     about = f"On what it learned from it is {percent_text(train_accuracy)} right"
+    if gap <= 0:
+        return [f"{about}, no better than here: nothing is learned by heart."]
     if gap > 100 * _CLEAR_GAP:
         return [f"{about}, {gap:.1f} points more: it has learned part of that by heart."]
     return [f"{about}, hardly more: little of it is learned by heart."]

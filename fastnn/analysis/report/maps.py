@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.analysis.embedding import embed
+from fastnn.analysis.embedding import embed, installed
 from fastnn.analysis.evaluation import Evaluation
 from fastnn.analysis.opened import OpenedRun
 from fastnn.analysis.report.charts import Frame, scatter_places
@@ -51,6 +51,7 @@ class Embeddings:
     points: list[Point]
     sheet: Sheet | None
     of: str  # what was laid out
+    alone: str  # why PCA is the only way, where it is
 
     @property
     def codes(self) -> set[int]:
@@ -95,7 +96,14 @@ def embeddings(opened: OpenedRun, evaluation: Evaluation, inputs: NDArray[Any]) 
         ],
         sheet(inputs[rows].reshape(-1, *schema.picture)) if schema.picture else None,
         f"the last hidden layer, {features.shape[1]} values" if hidden else "the scaled inputs",
+        "" if len(found) > 1 else _alone(len(rows)),
     )
+
+
+def _alone(examples: int) -> str:
+    if installed():
+        return f"By PCA: {examples} are too few for t-SNE or UMAP."
+    return "By PCA; where scikit-learn or umap-learn is installed, by t-SNE or UMAP, too."
 
 
 def _way(method: str, places: list[tuple[float, float]], codes: NDArray[np.integer]) -> Way:

@@ -37,12 +37,8 @@ def picture_uri(image: NDArray[np.uint8]) -> str:
 
 
 def weights_uri(weights: NDArray[np.floating], most: float) -> str:
-    """Weights (H, W) or (H, W, 3), -most to most, as a PNG: blue below 0, vermilion above.
-
-    Of colour pictures the mean of the three channels.
-    """
-    flat = weights if weights.ndim == 2 else weights.mean(axis=2)
-    share = np.clip(flat / (most or 1.0), -1, 1)[..., None]
+    """Weights (H, W), -most to most, as a PNG: blue below 0, vermilion above."""
+    share = np.clip(weights / most, -1, 1)[..., None]
     end = np.where(share < 0, _NEGATIVE, _POSITIVE)
     colours = _MIDDLE + np.abs(share) * (end - _MIDDLE)
     return _uri(_shrunk(colours.round().astype(np.uint8), _LARGEST))
