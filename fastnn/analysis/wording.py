@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isnan
 from unicodedata import bidirectional
 
@@ -25,6 +26,18 @@ def sure_text(probability: float) -> str:
     if probability >= 0.9995:
         return ">99.9 %"
     return "<0.1 %" if probability < 0.0005 else f"{100 * probability:.1f} %"
+
+
+def short_names(names: Sequence[str], most: int) -> list[str]:
+    """Names of at most so many letters; where some become the same, each begins with its number."""
+    short = [_cut(name, most) for name in names]
+    if len(set(short)) < len(short):
+        short = [_cut(f"{number} {name}", most) for number, name in enumerate(names)]
+    return short
+
+
+def _cut(name: str, most: int) -> str:
+    return name if len(name) <= most else name[: most - 1].rstrip() + "…"
 
 
 def isolated(name: str) -> str:

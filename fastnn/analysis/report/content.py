@@ -26,6 +26,7 @@ from fastnn.analysis.report.findings import findings, regression_findings
 from fastnn.analysis.report.maps import embeddings
 from fastnn.analysis.report.thumbnails import weights_uri
 from fastnn.analysis.sheets import full_colour
+from fastnn.analysis.wording import short_names
 from fastnn.nn.description import parts_of
 from fastnn.rng import Stream, generator
 from fastnn.training.callbacks import EpochReport
@@ -37,6 +38,7 @@ FIRST, MISTAKES, PER_CLASS, UNITS, PAIRS = 5, 24, 7, 32, 8
 CELLS = 40  # classes at most that a confusion matrix on a page can show
 ROWS = 20  # classes at most whose right and wrong answers are shown
 CHARTS = 12  # targets at most whose predictions are drawn
+LETTERS = 20  # of a class's name where there is little room
 SCATTERED = 6000  # marks in all charts of predictions
 
 
@@ -71,7 +73,6 @@ def content(opened: OpenedRun, data: RunData) -> dict[str, Any]:
         "train_accuracy": _number(result, "train_accuracy"),
         "train_r2": _number(result, "train_r2"),
         "device": result.get("device", "an unknown device"),
-        "splits": _splits(data, classifies=model.objective.classifies),
         "first_layer": _first_layer(opened),
         "class_colours": list(zip(palette.CLASSES, palette.CLASSES_ON_DARK, strict=True)),
     }  # fmt: skip
@@ -93,6 +94,10 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
     return {
         "classifies": True,
         "class_names": classifier.class_names,
+        "short_names": short_names(classifier.class_names, LETTERS),
+        "splits": _splits(
+            data, "accuracy", chose="" if temperature is None else ", and the temperature"
+        ),
         "evaluation": evaluation,
         "valid": valid,
         "findings": findings(
@@ -135,6 +140,7 @@ def _about_numbers(opened: OpenedRun, regressor: Regressor, data: RunData) -> di
     surprise = np.abs((predicted - true) / np.maximum(true.std(axis=0), 1e-12)).max(axis=1)
     return {
         "classifies": False,
+        "splits": _splits(data, "R²"),
         "numbers": found,
         "valid": valid,
         "targets": list(zip(names, found.per_target, found.r2_texts, strict=True)),
@@ -221,12 +227,9 @@ def _settings(config: TrainConfig) -> list[tuple[str, str, bool]]:
     return sorted(rows, key=lambda row: not row[2])
 
 
-def _splits(data: RunData, *, classifies: bool) -> list[tuple[str, int | None, str]]:
-    """Each part, how many examples, and what it was for."""
-    score = "accuracy" if classifies else "R²"
-    validated = f"its curves and {score}; it chose the epoch that is kept"
-    if classifies and data.valid is not None:
-        validated += ", and the temperature"
+def _splits(data: RunData, score: str, *, chose: str = "") -> list[tuple[str, int | None, str]]:
+    """Each part, how many examples, and what it was for: what else validation `chose`, too."""
+    validated = f"its curves and {score}; it chose the epoch that is kept{chose}"
     shown = "everything else on this page"
     if data.test_part == "validation":  # there is no test part
         validated = f"{validated}, so it flatters the network a little; {shown}"
