@@ -341,21 +341,13 @@ def test_fashion_mnist_as_it_was_scored(tmp_path, real_data):
     assert (done["valid_count"], set(done["top_k"])) == (200, {"2", "3", "5"})
 
 
+ONCE = ("--epochs", "1", "--hidden", "4", "--device", "cpu", "--json")
+
+
 def test_without_a_test_part_the_validation_part_is_scored_and_named(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("a,label\n" + "".join(f"{n % 7},{n % 2}\n" for n in range(80)))
-    quick = (
-        "--epochs",
-        "1",
-        "--hidden",
-        "4",
-        "--device",
-        "cpu",
-        "--out",
-        tmp_path / "runs",
-        "--json",
-    )
-    run = events(invoke("train", "--dataset", table, *quick).stdout)[-1]
+    run = events(invoke("train", "--dataset", table, "--out", tmp_path, *ONCE).stdout)[-1]
     result = invoke("evaluate", run["run"], "--json")
     (done,) = events(result.stdout)
     assert (done["part"], done["count"]) == ("validation", 8)
@@ -371,18 +363,8 @@ def test_a_file_of_another_kind_is_told_what_was_expected(tmp_path):
         "size,weight,kind\n" + "".join(f"{n},{n % 5},{'ab'[n % 2]}\n" for n in range(40))
     )
     other.write_text("x,y\n1.5,2.5\n")
-    quick = (
-        "--epochs",
-        "1",
-        "--hidden",
-        "4",
-        "--device",
-        "cpu",
-        "--out",
-        tmp_path / "runs",
-        "--json",
-    )
-    run = events(invoke("train", "--dataset", table, "--label", "kind", *quick).stdout)[-1]["run"]
+    given = ("--dataset", table, "--label", "kind", "--out", tmp_path)
+    run = events(invoke("train", *given, *ONCE).stdout)[-1]["run"]
     said = " ".join(invoke("evaluate", run, "--test-data", other, code=3).stderr.split())
     assert "trained on the columns size, weight" in said
     assert "in kind" in said

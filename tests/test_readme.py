@@ -1,5 +1,6 @@
 """README's examples run, and the commands and files that it names exist."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -64,6 +65,22 @@ def test_tables_agree_with_the_recorded_results():
     from scripts.fill_readme import filled
 
     assert filled(README) == README
+
+
+def test_the_evaluation_shown_is_the_recorded_one():
+    from fastnn.analysis.wording import percent_text
+
+    found = json.loads((ROOT / "benchmarks/results/evaluation.json").read_text(encoding="utf-8"))
+    trouser = next(row for row in found["per_class"] if row["name"] == "Trouser")
+    for text in (
+        f"accuracy {percent_text(found['accuracy'])} (95 % interval ",
+        f"loss {found['loss']:.4f} on {found['count']:,} test examples",
+        ", ".join(f"top {k} {percent_text(share)}" for k, share in found["top_k"].items()),
+        f"error {percent_text(found['ece'])}; at temperature {found['temperature']:.3g}, fitted on "
+        f"{found['valid_count']:,} validation examples, {percent_text(found['ece_at_temperature'])}",
+        "  ".join(percent_text(trouser[name]) for name in ("precision", "recall", "f1")),
+    ):
+        assert text in README, text
 
 
 def test_every_target_can_be_read_off_the_records():
