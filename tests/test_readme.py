@@ -76,7 +76,7 @@ def test_the_evaluation_shown_is_the_recorded_one():
         f"accuracy {percent_text(found['accuracy'])} (95 % interval ",
         f"loss {found['loss']:.4f} on {found['count']:,} test examples",
         ", ".join(f"top {k} {percent_text(share)}" for k, share in found["top_k"].items()),
-        f"error {percent_text(found['ece'])}; at temperature {found['temperature']:.3g}, fitted on "
+        f"error {percent_text(found['ece'])}; at temperature {found['temperature']:.3g}, ",
         f"{found['valid_count']:,} validation examples, {percent_text(found['ece_at_temperature'])}",
         "  ".join(percent_text(trouser[name]) for name in ("precision", "recall", "f1")),
     ):
