@@ -77,7 +77,8 @@ def test_the_evaluation_shown_is_the_recorded_one():
         f"loss {found['loss']:.4f} on {found['count']:,} test examples",
         ", ".join(f"top {k} {percent_text(share)}" for k, share in found["top_k"].items()),
         f"error {percent_text(found['ece'])}; at temperature {found['temperature']:.3g}, ",
-        f"{found['valid_count']:,} validation examples, {percent_text(found['ece_at_temperature'])}",
+        f"{found['valid_count']:,} validation examples, "
+        f"{percent_text(found['ece_at_temperature'])} and loss {found['loss_at_temperature']:.4f}",
         "  ".join(percent_text(trouser[name]) for name in ("precision", "recall", "f1")),
     ):
         assert text in README, text
