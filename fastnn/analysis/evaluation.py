@@ -155,11 +155,16 @@ class Temperature(NamedTuple):
     why: str = ""
 
 
-def validation_temperature(classifier: Classifier, data: RunData) -> Temperature:
-    """Fitted on the validation part of a run, which the network then runs over once."""
-    if data.valid is None:
-        return Temperature(None, data.unvalidated)
-    fitted = Evaluation.of(classifier, data.valid).fitted_temperature()
+def validation_of(classifier: Classifier, data: RunData) -> Evaluation | None:
+    """The network run once over the validation part, if there is one."""
+    return None if data.valid is None else Evaluation.of(classifier, data.valid)
+
+
+def temperature_of(valid: Evaluation | None, unvalidated: str) -> Temperature:
+    """Fitted on the validation part; `unvalidated` is why there is none."""
+    if valid is None:
+        return Temperature(None, unvalidated)
+    fitted = valid.fitted_temperature()
     if fitted < _NEAR / HOTTEST:
         return Temperature(None, "every answer on the validation part is right")
     if fitted > HOTTEST / _NEAR:

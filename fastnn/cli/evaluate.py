@@ -83,9 +83,9 @@ def evaluate(
 
 def _temperature(classifier: Classifier, data: RunData) -> float | None:
     """Fitted on the validation part; None, and a note that says why, where there is none."""
-    from fastnn.analysis.evaluation import validation_temperature
+    from fastnn.analysis.evaluation import temperature_of, validation_of
 
-    found = validation_temperature(classifier, data)
+    found = temperature_of(validation_of(classifier, data), data.unvalidated)
     if found.value is None:
         output.note(f"no temperature is fitted: {found.why}")
     return found.value

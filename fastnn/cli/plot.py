@@ -232,10 +232,10 @@ def _confusion(run: Path, asked: Asked) -> Any:
 
 def _calibration(run: Path, asked: Asked) -> Any:
     from fastnn.analysis.class_plots import calibration
-    from fastnn.analysis.evaluation import Evaluation, validation_temperature
+    from fastnn.analysis.evaluation import Evaluation, temperature_of, validation_of
 
     predictor, data, note = _opened_with_data(run, asked)
-    fitted = validation_temperature(predictor, data)
+    fitted = temperature_of(validation_of(predictor, data), data.unvalidated)
     if fitted.value is None:
         output.note(f"no temperature was fitted: {fitted.why}")
     elif data.valid is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastnn import __version__
 from fastnn.analysis import palette
-from fastnn.analysis.evaluation import Evaluation, NumbersEvaluation, validation_temperature
+from fastnn.analysis.evaluation import Evaluation, NumbersEvaluation, temperature_of, validation_of
 from fastnn.analysis.metrics import macro
 from fastnn.analysis.opened import OpenedRun, RunData
 from fastnn.analysis.report.cards import Cards
@@ -77,16 +77,22 @@ def content(opened: OpenedRun, data: RunData) -> dict[str, Any]:
         "class_colours": list(zip(palette.CLASSES, palette.CLASSES_ON_DARK, strict=True)),
     }  # fmt: skip
     if isinstance(predictor, Regressor):
-        return common | _about_numbers(opened, predictor, data)
-    return common | _about_classes(opened, predictor, data)
+        return common | _about_numbers(predictor, data, history)
+    # Of another file, the gap to training says more about that file than about the training.
+    learned = _number(result, "train_accuracy") if data.test_part == "test" else None
+    return common | _about_classes(opened, predictor, data, history, learned)
 
 
-def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> dict[str, Any]:
-    evaluation = Evaluation.of(classifier, data.test)
-    valid = None if data.valid is None else Evaluation.of(classifier, data.valid)
-    fitted = validation_temperature(classifier, data)
-    temperature = fitted.value
-    train_accuracy = _number(opened.result(), "train_accuracy")
+def _about_classes(
+    opened: OpenedRun,
+    classifier: Classifier,
+    data: RunData,
+    history: list[EpochReport],
+    learned: float | None,
+) -> dict[str, Any]:
+    """What there is to show of classes; `learned` is the accuracy on what was learned from."""
+    evaluation, valid = Evaluation.of(classifier, data.test), validation_of(classifier, data)
+    temperature, why = temperature_of(valid, data.unvalidated)
     cards = Cards(evaluation, data.test.inputs, classifier)
     before = evaluation.calibration()
     after = None if temperature is None else evaluation.calibration(temperature)
@@ -101,16 +107,14 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
         "evaluation": evaluation,
         "valid": valid,
         "findings": findings(
-            evaluation, temperature=temperature, history=opened.history(),
-            # Of another file, the gap says more about that file than about the training.
-            train_accuracy=train_accuracy if data.test_part == "test" else None,
+            evaluation, temperature=temperature, train_accuracy=learned, history=history
         ),
         "macro": macro(evaluation.per_class),
         "confused": evaluation.most_confused(PAIRS),
         "cells": len(codes) <= CELLS,
         "rates": _rates(evaluation.confusion),
         "temperature": temperature,
-        "no_temperature": fitted.why,
+        "no_temperature": why,
         "before": before,
         "after": after,
         "reliability_of": reliability_chart(before, after),
@@ -130,7 +134,10 @@ def _about_classes(opened: OpenedRun, classifier: Classifier, data: RunData) -> 
     }  # fmt: skip
 
 
-def _about_numbers(opened: OpenedRun, regressor: Regressor, data: RunData) -> dict[str, Any]:
+def _about_numbers(
+    regressor: Regressor, data: RunData, history: list[EpochReport]
+) -> dict[str, Any]:
+    """What there is to show of numbers that are predicted."""
     found = NumbersEvaluation.of(regressor, data.test)
     valid = None if data.valid is None else NumbersEvaluation.of(regressor, data.valid)
     true, predicted = found.targets, found.predicted
@@ -144,7 +151,7 @@ def _about_numbers(opened: OpenedRun, regressor: Regressor, data: RunData) -> di
         "numbers": found,
         "valid": valid,
         "targets": list(zip(names, found.per_target, found.r2_texts, strict=True)),
-        "findings": regression_findings(found, opened.history()),
+        "findings": regression_findings(found, history),
         "agreements": [
             agreement_chart(name, true[shown, n], predicted[shown, n])
             for n, name in enumerate(names[:CHARTS])
@@ -205,10 +212,9 @@ def _first_layer(opened: OpenedRun) -> dict[str, Any]:
             (unit, weights_uri(image, most))
             for unit, image in zip(order.tolist(), shown, strict=True)
         ]
-        coloured = len(schema.picture) == 3
         return {
             "units": units, "columns": [], "count": weights.shape[1], "most": most,
-            "coloured": coloured,
+            "coloured": len(schema.picture) == 3,
         }  # fmt: skip
     norms = np.linalg.norm(weights, axis=1)
     order = np.argsort(-norms, kind="stable")[:UNITS]
@@ -232,17 +238,12 @@ def _splits(data: RunData, score: str, *, chose: str = "") -> list[tuple[str, in
     validated = f"its curves and {score}; it chose the epoch that is kept{chose}"
     shown = "everything else on this page"
     if data.test_part == "validation":  # there is no test part
-        validated = f"{validated}, so it flatters the network a little; {shown}"
-    parts = [("training", data.learned, f"learned from; its curves and {score}")]
-    if data.valid is not None:
-        parts.append(("validation", len(data.valid.labels), validated))
-    parts.append(
-        (
-            data.test_part,
-            len(data.test.labels),
-            validated if data.test_part == "validation" else shown,
-        )
-    )
+        shown = f"{validated}, so it flatters the network a little; {shown}"
+    parts = [
+        ("training", data.learned, f"learned from; its curves and {score}"),
+        ("validation", None if data.valid is None else len(data.valid.labels), validated),
+        (data.test_part, len(data.test.labels), shown),
+    ]
     return [part for part in parts if part[1]]
 
 
