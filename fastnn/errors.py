@@ -18,6 +18,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 
@@ -89,6 +90,19 @@ class Interrupted(FastNNError):
     def __reduce__(self) -> tuple[type[Interrupted], tuple[int, str]]:
         """Exceptions are copied between processes by their arguments."""
         return type(self), (self.number, self.saved)
+
+
+def require(module: str, package: str, what: str) -> None:
+    """ConfigError where an optional package is missing: what needs it, and the command to type.
+
+    `package` is its name as people write it; pip takes it in lower case.
+    """
+    try:
+        import_module(module)
+    except ImportError:
+        raise ConfigError(
+            f"{what} need {package}, which is not installed; pip install {package.lower()}"
+        ) from None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ def embed(features: NDArray[Any], method: str = "auto", seed: int = 0) -> Embedd
     """Features (N, H) in the plane. `auto` takes UMAP or t-SNE where installed, else PCA."""
     require_method(method)
     if method == "auto":
-        method = next(iter(installed()), "pca") if len(features) >= FEWEST else "pca"
+        method = richest(len(features))
     if method != "pca" and len(features) < FEWEST:
         raise ConfigError(
             f"method: {method} needs at least {FEWEST} examples, found {len(features)}; use pca"
@@ -47,6 +47,11 @@ def require_method(method: str) -> None:
         raise ConfigError(
             f"method: {method} needs {package}, which is not installed; pip install {package}"
         )
+
+
+def richest(examples: int) -> str:
+    """The best method that can be had here for so many examples."""
+    return next(iter(installed()), "pca") if examples >= FEWEST else "pca"
 
 
 def installed() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from fastnn.analysis.history import read_facts, read_history
 from fastnn.analysis.runs import read_run
+from fastnn.analysis.wording import dataset_name
 from fastnn.backend import get_backend
 from fastnn.data.download import Progress
 from fastnn.data.examples import Dataset, Examples, Schema
@@ -106,7 +106,7 @@ def load_run_data(
     if data_dir is not None:
         config = replace(config, data_dir=data_dir)
     if test_data is not None:
-        name = Path(config.dataset).stem if os.sep in config.dataset else config.dataset
+        name = dataset_name(config.dataset)
         try:
             test = read_labelled(test_data, schema, label=config.label)
         except DataError as error:

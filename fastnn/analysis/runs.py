@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fastnn.analysis.history import best_epoch, read_facts, read_history
+from fastnn.analysis.wording import dataset_name
 from fastnn.errors import CheckpointError, DataError
 from fastnn.training.callbacks import EpochReport
 from fastnn.training.config import TrainConfig
@@ -88,8 +89,7 @@ class Run:
     @property
     def dataset(self) -> str:
         """The data's name, without the folder of a file."""
-        name: str = self.settings["dataset"]
-        return Path(name).stem if os.sep in name else name
+        return dataset_name(self.settings["dataset"])
 
     @property
     def classifies(self) -> bool:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fastnn.analysis.palette import FAINT, GRID, INK, PAPER
-from fastnn.errors import ConfigError
+from fastnn.analysis.wording import told_apart
+from fastnn.errors import ConfigError, require
 
 SUFFIXES = (".png", ".svg", ".pdf")
 DOTS = 150  # an inch, in a .png
@@ -25,12 +26,7 @@ _MARGIN = 0.14  # inches around everything
 
 def require_matplotlib() -> None:
     """ConfigError, before anything is computed, where a picture could not be drawn."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "pictures need matplotlib, which is not installed; pip install matplotlib"
-        ) from None
+    require("matplotlib", "matplotlib", "pictures")
 
 
 def suffix_of(path: Path) -> str:
@@ -139,11 +135,8 @@ def fitted(name: str, inches: float, size: float, weight: str = "normal") -> str
 
 
 def fitted_apart(names: Sequence[str], inches: float, size: float) -> list[str]:
-    """Names no wider than this; where some become the same, each begins with its number."""
-    short = [fitted(name, inches, size) for name in names]
-    if len(set(short)) == len(short):
-        return short
-    return [fitted(f"{number} {name}", inches, size) for number, name in enumerate(names)]
+    """Names no wider than this, which can be told apart."""
+    return told_apart(names, lambda name: fitted(name, inches, size))
 
 
 def _wrapped(text: str, inches: float, size: float, weight: str = "normal") -> list[str]:

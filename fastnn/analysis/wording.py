@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from math import isnan
+from pathlib import Path
 from unicodedata import bidirectional
 
 _FIRST_ISOLATE, _END_ISOLATE = "\u2068", "\u2069"
@@ -28,16 +30,29 @@ def sure_text(probability: float) -> str:
     return "<0.1 %" if probability < 0.0005 else f"{100 * probability:.1f} %"
 
 
+def counted(count: int, what: str) -> str:
+    """1 as "1 example", 1200 as "1,200 examples"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def dataset_name(dataset: str) -> str:
+    """A data set as a title calls it: by its name, or that of its file without the folder."""
+    return Path(dataset).stem if os.sep in dataset else dataset
+
+
 def short_names(names: Sequence[str], most: int) -> list[str]:
-    """Names of at most so many letters; where some become the same, each begins with its number."""
-    short = [_cut(name, most) for name in names]
+    """Names of at most so many letters, which can be told apart."""
+    return told_apart(
+        names, lambda name: name if len(name) <= most else name[: most - 1].rstrip() + "…"
+    )
+
+
+def told_apart(names: Sequence[str], cut: Callable[[str], str]) -> list[str]:
+    """Names cut short; where some become the same, each begins with its number."""
+    short = [cut(name) for name in names]
     if len(set(short)) < len(short):
-        short = [_cut(f"{number} {name}", most) for number, name in enumerate(names)]
+        short = [cut(f"{number} {name}") for number, name in enumerate(names)]
     return short
-
-
-def _cut(name: str, most: int) -> str:
-    return name if len(name) <= most else name[: most - 1].rstrip() + "…"
 
 
 def isolated(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastnn.analysis.wording import number_text
+from fastnn.analysis.wording import counted, number_text
 from fastnn.cli import output
 from fastnn.cli.output import one_line, percent
 from fastnn.cli.table import NARROWEST, print_table
@@ -56,8 +56,8 @@ def print_numbers(numbers: NumbersEvaluation, data: RunData) -> None:
 
 def _examples(found: Evaluation | NumbersEvaluation, data: RunData) -> str:
     if data.test_part in ("test", "validation"):
-        return f"{found.count:,} {data.test_part} example{'' if found.count == 1 else 's'}"
-    return f"{found.count:,} example{'' if found.count == 1 else 's'} of {one_line(data.test_part)}"
+        return counted(found.count, f"{data.test_part} example")
+    return f"{counted(found.count, 'example')} of {one_line(data.test_part)}"
 
 
 def _print_per_class(found: Evaluation) -> None:

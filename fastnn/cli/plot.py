@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastnn.analysis.wording import counted
 from fastnn.cli import output
 from fastnn.cli.options import Device, Json, Run, Threads
 from fastnn.cli.saved import DataDir, TestData, open_with_data, place_beside
@@ -174,9 +175,7 @@ def _opened_with_data(run: Path, asked: Asked) -> tuple[Any, RunData, str]:
     opened, data = open_with_data(run, **asked.test, or_validation=True)
     _check_kind(opened.predictor, asked.what)
     part = f"{data.test_part} part" if data.test_part in ("test", "validation") else data.test_part
-    count = len(data.test.labels)
-    examples = f"{count:,} example{'' if count == 1 else 's'}"
-    note = f"{data.name}, {part}, {examples} · {opened.name}"
+    note = f"{data.name}, {part}, {counted(len(data.test.labels), 'example')} · {opened.name}"
     return opened.predictor, data, note
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from fastnn.cli.options import Device, Json, Run, Threads
 from fastnn.cli.saved import DataDir, TestData, open_with_data, place_beside
 from fastnn.errors import ConfigError
 from fastnn.training.layout import REPORT
+
+if TYPE_CHECKING:
+    from fastnn.data.examples import Dataset
 
 _SUFFIXES = (".html", ".htm")
 
@@ -55,8 +58,9 @@ def write_report(
     data_dir: str | None = None,
     test_data: Path | None = None,
     quiet: bool = False,
+    data: Dataset | None = None,
 ) -> Path:
-    """The report's path, once it is written there."""
+    """The report's path, once it is written there; `data` as in `open_with_data`."""
     from fastnn.analysis.report import render_report, require_packages
     from fastnn.training.checkpoint import write_atomically
 
@@ -64,12 +68,12 @@ def write_report(
         raise ConfigError(f"--out: {str(out)!r} must end with {' or '.join(_SUFFIXES)}")
     require_packages()
     path = out or place_beside(run, REPORT)
-    opened, data = open_with_data(
+    opened, parts = open_with_data(
         run, device=device, threads=threads, data_dir=data_dir, test_data=test_data, quiet=quiet,
-        or_validation=True,
+        or_validation=True, data=data,
     )  # fmt: skip
     # A folder's name need not be text: what is none of it becomes a question mark.
-    write_atomically(path, render_report(opened, data).encode("utf-8", "replace"))
+    write_atomically(path, render_report(opened, parts).encode("utf-8", "replace"))
     return path
 
 

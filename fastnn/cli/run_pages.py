@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastnn.analysis.runs import FIGURES, USUAL
+from fastnn.analysis.runs import FIGURES, PARTS, USUAL
+from fastnn.analysis.selection import plain_text
 from fastnn.analysis.wording import number_text
 from fastnn.cli import output
 from fastnn.cli.output import one_line
@@ -24,9 +25,6 @@ _CURVE = 12
 
 def print_run(run: Run, fingerprint: str | None, sizes: Mapping[str, int]) -> None:
     """Everything known about a run, on stdout."""
-    from fastnn.analysis.runs import PARTS
-    from fastnn.analysis.selection import plain_text
-
     print(one_line(f"{run.name}: {run.state}" + (f" ({run.problem})" if run.problem else "")))
     seconds = run.figures["seconds"]
     print(f"began {started(run)}, {epochs(run)} epochs in {seconds:.1f} s")
@@ -77,7 +75,6 @@ def bytes_text(size: int) -> str:
 
 def print_comparison(runs: Sequence[Run], found: Comparison, width: int) -> None:
     """What differs, a column a run; as many runs beside each other as fit."""
-    from fastnn.analysis.selection import plain_text
 
     def texts(row: Sequence[Any]) -> list[str]:
         return [one_line(plain_text(value)) for value in row]

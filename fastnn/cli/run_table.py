@@ -11,6 +11,7 @@ import typer
 from fastnn.cli import output
 from fastnn.cli.output import one_line
 from fastnn.cli.sparkline import ASCII_BARS, BARS, sparkline
+from fastnn.cli.terminal import can_encode
 
 if TYPE_CHECKING:
     from fastnn.analysis.runs import Run
@@ -66,11 +67,8 @@ def print_runs(runs: Sequence[Run], title: str) -> None:
 
 def curve(values: Sequence[float | None], width: int = _CURVE) -> str:
     """A sparkline in signs that stdout can show."""
-    try:
-        BARS.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return sparkline(values, width, ASCII_BARS)
-    return sparkline(values, width)
+    drawn = can_encode(sys.stdout.encoding or "ascii", BARS)
+    return sparkline(values, width, BARS if drawn else ASCII_BARS)
 
 
 def validation(run: Run) -> str:

@@ -96,8 +96,6 @@ def compare(
     with output.exit_codes(as_json=json):
         from dataclasses import asdict
 
-        from rich.console import Console
-
         from fastnn.analysis.comparison import Comparison
         from fastnn.analysis.runs import open_folder
         from fastnn.cli.run_pages import print_comparison
@@ -115,8 +113,7 @@ def compare(
                 output.emit("run", run_values(run))
             output.emit("done", asdict(comparison))
             return
-        console = Console()
-        print_comparison(found, comparison, console.width if console.is_terminal else 10**6)
+        print_comparison(found, comparison, output.stdout_width() or 10**6)
 
 
 app.command("prune")(prune)

@@ -12,6 +12,7 @@ from fastnn.cli.progress import download_bar
 
 if TYPE_CHECKING:
     from fastnn.analysis.opened import OpenedRun, RunData
+    from fastnn.data.examples import Dataset
 
 DataDir = Annotated[
     str | None, typer.Option("--data-dir", metavar="DIR", help="where the data set lies now")
@@ -46,15 +47,19 @@ def open_with_data(
     test_data: Path | None,
     quiet: bool,
     or_validation: bool = False,
+    data: Dataset | None = None,
 ) -> tuple[OpenedRun, RunData]:
-    """The run and its data, as `load_run_data` reads it; a download is shown unless `quiet`."""
+    """The run and its data, as `load_run_data` reads them; a download is shown unless `quiet`.
+
+    `data` is the run's data set, where it is in memory already.
+    """
     from fastnn.analysis.opened import load_run_data, open_run
 
     opened = open_run(run, device or "auto", threads)
     output.warn_if_untrained(opened.meta)
     with download_bar(quiet) as progress:
-        data = load_run_data(
-            opened, data_dir=data_dir, test_data=test_data, or_validation=or_validation,
+        parts = load_run_data(
+            opened, data=data, data_dir=data_dir, test_data=test_data, or_validation=or_validation,
             warn=output.warn, progress=progress,
         )  # fmt: skip
-    return opened, data
+    return opened, parts

@@ -25,8 +25,13 @@ def columns(console: Console) -> int:
 
 def can_print(console: Console, signs: str) -> bool:
     """Whether the console's encoding has all of these signs."""
+    return can_encode(console.encoding, signs)
+
+
+def can_encode(encoding: str, signs: str) -> bool:
+    """Whether an encoding has all of these signs."""
     try:
-        signs.encode(console.encoding)
+        signs.encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return False
     return True

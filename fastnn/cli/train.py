@@ -73,7 +73,7 @@ def train(
             return
         if resume is None:
             settings = layered(recipe, config, given)
-            result = _start(settings, out or Path("runs"), name, json, quiet, report)
+            result, data = _start(settings, out or Path("runs"), name, json, quiet, report)
             target = settings.target_accuracy
         else:
             clash = {"recipe": recipe, "config": config, "out": out, "name": name}
@@ -84,13 +84,13 @@ def train(
                     f"--resume takes its settings from the run: {', '.join(taken)} cannot be "
                     f"changed, only {', '.join(sorted(_RESUMABLE))}"
                 )
-            result, target = _resume(resume, as_settings(given), json, quiet)
+            result, target, data = _resume(resume, as_settings(given), json, quiet)
         files: dict[str, str] = {}
         try:
             if report and result.folder is not None:
                 device, threads = given.get("device"), given.get("threads", 0)
                 written = write_report(
-                    result.folder, device=device, threads=threads, quiet=quiet or json
+                    result.folder, device=device, threads=threads, quiet=quiet or json, data=data
                 )
                 files["report"] = str(written)
         finally:  # a report that cannot be written does not take the figures along
@@ -136,7 +136,7 @@ def _show_plan(config: TrainConfig, as_json: bool, quiet: bool) -> None:
 
 def _start(
     config: TrainConfig, out: Path, name: str | None, as_json: bool, quiet: bool, report: bool
-) -> Result:
+) -> tuple[Result, Dataset]:
     from fastnn.backend import get_backend
     from fastnn.kernels import kernels_for
     from fastnn.training.run import train as run_train
@@ -152,13 +152,13 @@ def _start(
             "hold out a validation part with --val 0.1"
         )
     callbacks = _callbacks(data, as_json, quiet)
-    return run_train(config, data=data, out=out, name=name, callbacks=callbacks)
+    return run_train(config, data=data, out=out, name=name, callbacks=callbacks), data
 
 
 def _resume(
     run: Path, changes: Mapping[str, Any], as_json: bool, quiet: bool
-) -> tuple[Result, float]:
-    """The result, and the target accuracy of the run."""
+) -> tuple[Result, float, Dataset]:
+    """The result, the target accuracy of the run, and its data."""
     from fastnn.training.run import load_run, resume
 
     saved = load_run(run)
@@ -170,7 +170,7 @@ def _resume(
             "this run was finished already: these are its figures; --epochs N adds more, "
             "and --max-time T if its time is over"
         )
-    return result, changes.get("target_accuracy", saved.config.target_accuracy)
+    return result, changes.get("target_accuracy", saved.config.target_accuracy), data
 
 
 def _check_target(target: float, result: Result) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastnn.data.examples import Schema
 from fastnn.data.files import opened
-from fastnn.errors import ConfigError, DataError
+from fastnn.errors import ConfigError, DataError, require
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 # Nothing else is tried, whatever a file's name: Pillow hands some formats to other programs.
@@ -57,12 +57,7 @@ def require_pictures(schema: Schema) -> None:
             f"FILE: this network takes {found} for each example, not pictures of grey or coloured "
             "bytes; give it a .csv, .npy or .npz file"
         )
-    try:
-        import PIL  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "pictures need Pillow, which is not installed; pip install pillow"
-        ) from None
+    require("PIL", "Pillow", "pictures")
 
 
 def read_pictures(paths: Sequence[Path], schema: Schema, *, invert: bool = False) -> NDArray[Any]:

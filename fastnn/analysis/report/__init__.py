@@ -13,22 +13,16 @@ from pathlib import Path
 
 from fastnn.analysis.opened import OpenedRun, RunData
 from fastnn.analysis.report.content import content
-from fastnn.analysis.report.thumbnails import require_pillow
 from fastnn.analysis.wording import number_text, percent_text, sure_text
-from fastnn.errors import ConfigError
+from fastnn.errors import require
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def require_packages() -> None:
     """ConfigError, before anything is computed, where a report could not be written."""
-    try:
-        import jinja2  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "reports need Jinja2, which is not installed; pip install jinja2"
-        ) from None
-    require_pillow()
+    require("jinja2", "Jinja2", "reports")
+    require("PIL.Image", "Pillow", "reports")
 
 
 def render_report(opened: OpenedRun, data: RunData) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.analysis.metrics import MANY, Calibration
-from fastnn.analysis.wording import number_text
+from fastnn.analysis.wording import counted, number_text
 
 Values = Sequence[float | None]
 
@@ -29,6 +29,14 @@ class Frame:
     top: int
     right: int
     bottom: int
+
+    def across(self, share: float) -> float:
+        """The place this share of the way from the left edge to the right one."""
+        return _rounded(self.left + share * (self.right - self.left))
+
+    def up(self, share: float) -> float:
+        """The place this share of the way from the bottom edge to the top one."""
+        return _rounded(self.bottom - share * (self.bottom - self.top))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +83,19 @@ def line_chart(
     *,
     write: Callable[[float], str],
     best: int | None = None,
-    frame: Frame = Frame(480, 304, 74, 16, 464, 262),
 ) -> LineChart:
     """Curves of (name, style): values over epochs; a value that is missing leaves a gap."""
+    frame = Frame(480, 304, 74, 16, 464, 262)
     finite = [v for values in series.values() for v in values if v is not None and isfinite(v)]
     ticks = round_numbers(min(finite, default=0.0), max(finite, default=1.0))
     low, high = min([*ticks, *finite]), max([*ticks, *finite])
     first, last = (epochs[0], epochs[-1]) if epochs else (0, 1)
 
     def x(epoch: float) -> float:
-        share = (epoch - first) / (last - first) if last > first else 0.5
-        return _rounded(frame.left + share * (frame.right - frame.left))
+        return frame.across((epoch - first) / (last - first) if last > first else 0.5)
 
     def y(value: float) -> float:
-        return _rounded(frame.bottom - (value - low) / (high - low) * (frame.bottom - frame.top))
+        return frame.up((value - low) / (high - low))
 
     lines = []
     for (name, style), values in series.items():
@@ -136,13 +143,13 @@ def reliability_chart(found: Calibration, after: Calibration | None) -> Reliabil
     """The bins' accuracies as bars, their counts as bars below; a curve for where many are."""
     frame, room = Frame(480, 440, 70, 16, 446, 318), 56
     bins = len(found.examples)
-    wide, high = frame.right - frame.left, frame.bottom - frame.top
+    high = frame.bottom - frame.top
     most = max(1, int(found.examples.max()))
     bars = [
         Bar(
-            _rounded(frame.left + place * wide / bins), _rounded(wide / bins - 1.5),
+            frame.across(place / bins), _rounded((frame.right - frame.left) / bins - 1.5),
             _rounded(found.accuracy[place] * high), _rounded(room * count / most), count < MANY,
-            f"{count:,} example{'' if count == 1 else 's'}, "
+            f"{counted(count, 'example')}, "
             f"{100 * found.confidence[place]:.1f} % sure on average, "
             f"{100 * found.accuracy[place]:.1f} % right",
         )
@@ -153,7 +160,7 @@ def reliability_chart(found: Calibration, after: Calibration | None) -> Reliabil
     if after is not None:
         filled = after.examples >= MANY
         marks = [
-            (_rounded(frame.left + sure * wide), _rounded(frame.bottom - right * high))
+            (frame.across(sure), frame.up(right))
             for sure, right in zip(
                 after.confidence[filled].tolist(), after.accuracy[filled].tolist(), strict=True
             )
@@ -161,8 +168,8 @@ def reliability_chart(found: Calibration, after: Calibration | None) -> Reliabil
     shares = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     return ReliabilityChart(
         frame, frame.bottom + 40 + room, bars, _path(marks), marks,
-        [Tick(frame.left + share * wide, f"{100 * share:.0f} %") for share in shares],
-        [Tick(frame.bottom - share * high, f"{100 * share:.0f} %") for share in shares],
+        [Tick(frame.across(share), f"{100 * share:.0f} %") for share in shares],
+        [Tick(frame.up(share), f"{100 * share:.0f} %") for share in shares],
     )  # fmt: skip
 
 
@@ -196,10 +203,10 @@ def agreement_chart(title: str, true: NDArray[Any], predicted: NDArray[Any]) -> 
     low, high = min(ticks[0], float(both.min())), max(ticks[-1], float(both.max()))
 
     def x(value: float) -> float:
-        return _rounded(frame.left + (value - low) / (high - low) * (frame.right - frame.left))
+        return frame.across((value - low) / (high - low))
 
     def y(value: float) -> float:
-        return _rounded(frame.bottom - (value - low) / (high - low) * (frame.bottom - frame.top))
+        return frame.up((value - low) / (high - low))
 
     marks = [(x(a), y(b)) for a, b in zip(true.tolist(), predicted.tolist(), strict=True)]
     written = [(Tick(x(tick), text), Tick(y(tick), text)) for tick, text in _written(ticks)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.analysis.embedding import embed, installed
+from fastnn.analysis.embedding import embed, installed, richest
 from fastnn.analysis.evaluation import Evaluation
 from fastnn.analysis.opened import OpenedRun
 from fastnn.analysis.report.charts import Frame, scatter_places
@@ -80,10 +80,8 @@ def embeddings(opened: OpenedRun, evaluation: Evaluation, inputs: NDArray[Any]) 
     rows = np.sort(generator(0, Stream.SAMPLE).permutation(evaluation.count)[:room])
     features = predictor.hidden(inputs[rows])
     codes = evaluation.codes[rows]
-    found = [embed(features, "pca")]
-    richer = embed(features, "auto")
-    if richer.method != "pca":
-        found.insert(0, richer)
+    methods = dict.fromkeys([richest(len(rows)), "pca"])
+    found = [embed(features, method) for method in methods]
     hidden = len(predictor.model.sizes) > 2
     return Embeddings(
         _FRAME,

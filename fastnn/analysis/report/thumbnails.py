@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.analysis import palette
-from fastnn.errors import ConfigError
 
 _LARGEST = 56  # pixels of a thumbnail's longer side
 _HOVERED = 32  # and of one in a sheet
@@ -19,16 +18,6 @@ _NEGATIVE, _MIDDLE, _POSITIVE = (
     np.frombuffer(bytes.fromhex(colour[1:]), np.uint8).astype(float)
     for colour in palette.DIVERGING[1:4]
 )
-
-
-def require_pillow() -> None:
-    """ConfigError where pictures cannot be written."""
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "reports need Pillow, which is not installed; pip install pillow"
-        ) from None
 
 
 def picture_uri(image: NDArray[np.uint8]) -> str:
